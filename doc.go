@@ -1,0 +1,2 @@
+// Package ashlar is a placeholder for the guide to the packages.
+package ashlar
