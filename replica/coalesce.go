@@ -1,0 +1,207 @@
+package replica
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+const (
+	maxBatch      = 1024      // commands in one log entry
+	maxBatchBytes = 256 << 10 // their bytes, unless a single one is larger
+)
+
+// A coalescer packs commands that wait together into one log entry, so that
+// they share one flush per member and one round over the network.
+type coalescer struct {
+	apply    func([]byte) raft.ApplyFuture
+	inflight chan struct{} // one token per entry under way
+	closed   <-chan struct{}
+
+	mu    sync.Mutex
+	queue []*request
+	wake  chan struct{} // capacity 1
+
+	batches, commands uint64 // under mu
+}
+
+type request struct {
+	data []byte
+	done chan struct{} // capacity 1: sent to once, when ans and err are set
+	ans  any
+	err  error
+}
+
+var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+
+func newCoalescer(inflight int, apply func([]byte) raft.ApplyFuture, closed <-chan struct{}) *coalescer {
+	return &coalescer{
+		apply: apply, inflight: make(chan struct{}, inflight), closed: closed,
+		wake: make(chan struct{}, 1),
+	}
+}
+
+// do sends one command and waits for its answer.
+func (c *coalescer) do(ctx context.Context, data []byte) (any, error) {
+	r := requests.Get().(*request)
+	r.data, r.ans, r.err = data, nil, nil
+	c.mu.Lock()
+	c.queue = append(c.queue, r)
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-r.done:
+		ans, err := r.ans, r.err
+		r.data, r.ans = nil, nil
+		requests.Put(r)
+		return ans, err
+	case <-ctx.Done():
+		// The request stays with whoever holds it. If it has not been taken
+		// yet, it never will be.
+		if c.withdraw(r) {
+			return nil, ctx.Err()
+		}
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+	case <-c.closed:
+		if c.withdraw(r) {
+			return nil, ErrClosed
+		}
+		return nil, fmt.Errorf("%w: %w", ErrUnknown, ErrClosed)
+	}
+}
+
+// withdraw takes r out of the queue and tells whether it was still there.
+func (c *coalescer) withdraw(r *request) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, q := range c.queue {
+		if q == r {
+			c.queue = append(c.queue[:i], c.queue[i+1:]...)
+			return true
+		}
+	}
+	return false
+}
+
+// counts returns how many entries were proposed and commands in them.
+func (c *coalescer) counts() (batches, commands uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.batches, c.commands
+}
+
+// run takes batches until the node closes.
+func (c *coalescer) run() {
+	for {
+		select {
+		case <-c.closed:
+			return
+		case <-c.wake:
+		}
+		for {
+			select {
+			case <-c.closed:
+				return
+			case c.inflight <- struct{}{}:
+			}
+			batch := c.take()
+			if len(batch) == 0 {
+				<-c.inflight
+				break
+			}
+			f := c.apply(encodeBatch(batch))
+			go c.finish(f, batch)
+		}
+	}
+}
+
+func (c *coalescer) take() []*request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(c.queue) && n < maxBatch {
+		bytes += len(c.queue[n].data)
+		if n > 0 && bytes > maxBatchBytes {
+			break
+		}
+		n++
+	}
+	if n == 0 {
+		return nil
+	}
+	batch := make([]*request, n)
+	copy(batch, c.queue)
+	rest := copy(c.queue, c.queue[n:])
+	clear(c.queue[rest:])
+	c.queue = c.queue[:rest]
+	c.batches++
+	c.commands += uint64(n)
+	return batch
+}
+
+func encodeBatch(batch []*request) []byte {
+	size := 1 + binary.MaxVarintLen64
+	for _, r := range batch {
+		size += binary.MaxVarintLen32 + len(r.data)
+	}
+	b := append(make([]byte, 0, size), entryBatch)
+	b = binary.AppendUvarint(b, uint64(len(batch)))
+	for _, r := range batch {
+		b = binary.AppendUvarint(b, uint64(len(r.data)))
+		b = append(b, r.data...)
+	}
+	return b
+}
+
+func (c *coalescer) finish(f raft.ApplyFuture, batch []*request) {
+	err := f.Error()
+	<-c.inflight
+	var answers []any
+	if err == nil {
+		switch x := f.Response().(type) {
+		case []any:
+			answers = x
+		case error:
+			err = x
+		}
+		if err == nil && len(answers) != len(batch) {
+			err = fmt.Errorf("%d answers for %d commands", len(answers), len(batch))
+		}
+	}
+	err = applyError(err)
+	for i, r := range batch {
+		if err != nil {
+			r.err = err
+		} else {
+			r.ans = answers[i]
+		}
+		r.done <- struct{}{}
+	}
+}
+
+// applyError sorts the engine's errors into those after which the command was
+// certainly not logged, and the ambiguous rest.
+func applyError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout),
+		errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return ErrNotLeader
+	default:
+		// ErrLeadershipLost, ErrAbortedByRestore, ErrRaftShutdown, disk errors
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+}
+
+// enqueueTimeout bounds how long an entry waits for the engine's main loop,
+// which is busy for as long as one log write takes.
+const enqueueTimeout = 10 * time.Second
