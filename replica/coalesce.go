@@ -37,8 +37,6 @@ type request struct {
 	err  error
 }
 
-var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
-
 func newCoalescer(inflight int, apply func([]byte) raft.ApplyFuture, closed <-chan struct{}) *coalescer {
 	return &coalescer{
 		apply: apply, inflight: make(chan struct{}, inflight), closed: closed,
@@ -48,8 +46,7 @@ func newCoalescer(inflight int, apply func([]byte) raft.ApplyFuture, closed <-ch
 
 // do sends one command and waits for its answer.
 func (c *coalescer) do(ctx context.Context, data []byte) (any, error) {
-	r := requests.Get().(*request)
-	r.data, r.ans, r.err = data, nil, nil
+	r := &request{data: data, done: make(chan struct{}, 1)}
 	c.mu.Lock()
 	c.queue = append(c.queue, r)
 	c.mu.Unlock()
@@ -59,10 +56,7 @@ func (c *coalescer) do(ctx context.Context, data []byte) (any, error) {
 	}
 	select {
 	case <-r.done:
-		ans, err := r.ans, r.err
-		r.data, r.ans = nil, nil
-		requests.Put(r)
-		return ans, err
+		return r.ans, r.err
 	case <-ctx.Done():
 		// The request stays with whoever holds it. If it has not been taken
 		// yet, it never will be.
