@@ -1,0 +1,3 @@
+package vfs
+
+var fullErrors []error

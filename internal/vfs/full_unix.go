@@ -1,0 +1,7 @@
+//go:build !windows && !plan9
+
+package vfs
+
+import "syscall"
+
+var fullErrors = []error{syscall.ENOSPC, syscall.EDQUOT}
