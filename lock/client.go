@@ -1,0 +1,497 @@
+package lock
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/ashlar-go/ashlar/lock/internal/wire"
+)
+
+// A Client takes locks from a cluster of lock servers. It keeps one session
+// with them, whose lease covers all its locks, and one stream on which grants
+// arrive. If the lease runs out all its locks are lost at once, and the next
+// request starts a new session. It is safe for concurrent use by multiple
+// goroutines. Use [Dial].
+type Client struct {
+	opts Options
+	log  *slog.Logger
+	http *caller
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu      sync.Mutex
+	session *session // the current one; nil before the first and after a loss
+	opening chan struct{}
+	closed  bool
+}
+
+// A session is one lease and everything that hangs on it.
+type session struct {
+	c      *Client
+	id     string
+	cancel context.CancelFunc // ends its goroutines
+	over   chan struct{}      // closed when the session is lost or closed
+	fresh  chan struct{}      // capacity 1: the lease was extended
+
+	mu       sync.Mutex
+	expires  time.Duration // on the client's clock
+	ended    bool
+	nextReq  uint64
+	requests map[uint64]*pending // waiting or held
+}
+
+// A pending request waits for its grant and then stands for the lock.
+type pending struct {
+	key   string
+	grant chan uint64 // capacity 1: the token
+	lock  *Lock       // once granted
+}
+
+// Dial opens a session with the cluster whose servers' addresses (host:port)
+// are given; one that answers is enough, the others are found through it. It
+// returns when a majority of the cluster has the session on disk, or with an
+// error when ctx ends. The context matters for Dial alone.
+func Dial(ctx context.Context, nodes []string, opts *Options) (*Client, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if len(nodes) == 0 {
+		return nil, fmt.Errorf("%w: no nodes", ErrInvalid)
+	}
+	h, err := newCaller(nodes, &o)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{opts: o, log: o.Logger, http: h}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	if _, err := c.current(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// current returns a live session, opening one if need be.
+func (c *Client) current(ctx context.Context) (*session, error) {
+	for {
+		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			return nil, ErrClosed
+		}
+		if s := c.session; s != nil && s.alive() {
+			c.mu.Unlock()
+			return s, nil
+		}
+		if wait := c.opening; wait != nil {
+			c.mu.Unlock()
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		opening := make(chan struct{})
+		c.opening = opening
+		c.mu.Unlock()
+
+		s, err := c.openSession(ctx)
+		c.mu.Lock()
+		if err == nil {
+			c.session = s
+		}
+		c.opening = nil
+		closed := c.closed
+		c.mu.Unlock()
+		close(opening)
+		if err != nil {
+			return nil, err
+		}
+		if closed {
+			s.end(ErrClosed)
+			return nil, ErrClosed
+		}
+		return s, nil
+	}
+}
+
+func (c *Client) openSession(ctx context.Context) (*session, error) {
+	var raw [16]byte
+	rand.Read(raw[:])
+	s := &session{
+		c: c, id: hex.EncodeToString(raw[:]), over: make(chan struct{}), fresh: make(chan struct{}, 1),
+		requests: map[uint64]*pending{},
+	}
+	sent := c.opts.Clock() // of the last try: the lease counts from there
+	err := c.http.retry(ctx, func(ctx context.Context) error {
+		sent = c.opts.Clock()
+		var out wire.Session
+		return c.http.call(ctx, "POST", wire.Sessions, wire.Session{ID: s.id, TTLms: c.opts.TTL.Milliseconds(), Label: c.opts.Label}, &out)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("lock: open session: %w", err)
+	}
+	s.expires = sent + s.lease()
+	sctx, cancel := context.WithCancel(c.ctx)
+	s.cancel = cancel
+	c.wg.Add(2)
+	go func() { defer c.wg.Done(); s.keepAlive(sctx) }()
+	go func() { defer c.wg.Done(); s.listen(sctx) }()
+	return s, nil
+}
+
+// lease is how long the client trusts one renewal, from when it was sent.
+func (s *session) lease() time.Duration {
+	return time.Duration(float64(s.c.opts.TTL) * (1 - s.c.opts.Drift))
+}
+
+// alive tells whether the lease holds at this moment.
+func (s *session) alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.aliveLocked()
+}
+
+func (s *session) aliveLocked() bool { return !s.ended && s.c.opts.Clock() < s.expires }
+
+func (s *session) path() string { return wire.Sessions + "/" + s.id }
+
+// keepAlive renews the lease and ends the session when it has run out.
+func (s *session) keepAlive(ctx context.Context) {
+	ttl := s.c.opts.TTL
+	// Often enough to notice a suspension of the machine, during which timers
+	// stand still, soon after it.
+	tick := time.NewTicker(max(ttl/20, 20*time.Millisecond))
+	defer tick.Stop()
+	renewed := s.c.opts.Clock()
+	var busy chan error
+	var sent time.Duration
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case err := <-busy:
+			busy = nil
+			switch {
+			case err == nil:
+				renewed = sent
+				s.mu.Lock()
+				s.expires = max(s.expires, sent+s.lease())
+				s.mu.Unlock()
+			case errors.Is(err, errNoSession):
+				s.end(fmt.Errorf("%w: the servers ended the session", ErrLost))
+				return
+			}
+		case <-tick.C:
+		}
+		now := s.c.opts.Clock()
+		if !s.alive() {
+			s.end(fmt.Errorf("%w: the lease ran out", ErrLost))
+			return
+		}
+		if busy == nil && now-renewed >= ttl/3 {
+			busy, sent = make(chan error, 1), now
+			done := busy
+			s.c.wg.Add(1)
+			go func() {
+				defer s.c.wg.Done()
+				tctx, cancel := context.WithTimeout(ctx, s.c.opts.RequestTimeout)
+				defer cancel()
+				var out wire.Session
+				done <- s.c.http.call(tctx, "PUT", s.path(), nil, &out)
+			}()
+		}
+	}
+}
+
+// end finishes the session on this side: all locks are lost because of cause.
+func (s *session) end(cause error) {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.ended = true
+	requests := s.requests
+	s.requests = nil
+	s.mu.Unlock()
+	close(s.over)
+	if s.cancel != nil {
+		s.cancel()
+	}
+	for _, p := range requests {
+		if p.lock != nil {
+			p.lock.lose(cause)
+		}
+	}
+	if cause != ErrClosed {
+		s.c.log.Warn("session ended", "session", s.id, "cause", cause)
+	}
+	// Tell the servers, so that others need not wait for the lease. If they do
+	// not hear of it, the lease will end there too.
+	s.c.detach(func(ctx context.Context) error {
+		err := s.c.http.call(ctx, "DELETE", s.path(), nil, nil)
+		if errors.Is(err, errNoSession) {
+			err = nil
+		}
+		return err
+	})
+}
+
+// detach runs something that must reach the servers even though its caller no
+// longer waits, for up to a TTL: by then the lease has ended too.
+func (c *Client) detach(f func(ctx context.Context) error) {
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		// Not c.ctx: Close waits for it.
+		ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.TTL, 5*time.Second))
+		defer cancel()
+		if err := c.http.retry(ctx, f); err != nil {
+			c.log.Info("not told to the servers", "err", err)
+		}
+	}()
+}
+
+// Close ends the session: all locks of the client are released. It waits until
+// the servers know or, if they do not answer, at most 5 s; they then release
+// the locks when the lease ends. It may be called again.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	s := c.session
+	c.mu.Unlock()
+	if s != nil {
+		s.end(ErrClosed)
+	}
+	c.cancel()
+	c.wg.Wait()
+	c.http.close()
+	return nil
+}
+
+// Session returns the id of the current session, 32 hexadecimal digits, or ""
+// if there is none at this moment.
+func (c *Client) Session() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.session == nil {
+		return ""
+	}
+	return c.session.id
+}
+
+// Lock waits for its turn and takes the lock of key, which nobody else holds
+// until it is unlocked or lost. Waiters are served in the order in which their
+// requests were logged; a reconnection keeps the place, a lost lease does not.
+// If ctx ends first, the request leaves the queue and nothing is held.
+//
+// Errors: ctx's; [ErrHeldBySelf], [ErrIncompatible], [ErrTooMany],
+// [ErrInvalid], [ErrClosed].
+func (c *Client) Lock(ctx context.Context, key string) (*Lock, error) {
+	return c.acquire(ctx, key, wire.Request{})
+}
+
+// TryLock takes the lock if nobody holds it or waits for it, and otherwise
+// returns a [*HeldError]. It never queues.
+func (c *Client) TryLock(ctx context.Context, key string) (*Lock, error) {
+	return c.acquire(ctx, key, wire.Request{Try: true})
+}
+
+// RLock waits for its turn and takes a shared hold of key: readers hold it
+// together, never with a holder of Lock. The queue is first come, first
+// served: a reader behind a waiting writer waits too, so neither side starves.
+func (c *Client) RLock(ctx context.Context, key string) (*Lock, error) {
+	return c.acquire(ctx, key, wire.Request{Kind: "shared"})
+}
+
+// TryRLock is RLock without waiting.
+func (c *Client) TryRLock(ctx context.Context, key string) (*Lock, error) {
+	return c.acquire(ctx, key, wire.Request{Kind: "shared", Try: true})
+}
+
+// Acquire waits for its turn and takes weight of the limit permits of the
+// semaphore key, 1 ≤ weight ≤ limit. All who use a semaphore at one time must
+// name the same limit; others get [ErrIncompatible].
+func (c *Client) Acquire(ctx context.Context, key string, weight, limit uint32) (*Lock, error) {
+	return c.acquire(ctx, key, wire.Request{Kind: "permit", Weight: weight, Limit: limit})
+}
+
+// TryAcquire is Acquire without waiting.
+func (c *Client) TryAcquire(ctx context.Context, key string, weight, limit uint32) (*Lock, error) {
+	return c.acquire(ctx, key, wire.Request{Kind: "permit", Weight: weight, Limit: limit, Try: true})
+}
+
+// Campaign waits until this client is elected under name, by taking its lock,
+// and publishes value (up to 1 KiB) as the leader's, for [Client.Inspect]. The
+// token tells terms of office apart, and fences what the leader writes.
+// Unlock resigns.
+func (c *Client) Campaign(ctx context.Context, name string, value []byte) (*Lock, error) {
+	if value == nil {
+		value = []byte{}
+	}
+	return c.acquire(ctx, name, wire.Request{Value: value})
+}
+
+func (c *Client) acquire(ctx context.Context, key string, req wire.Request) (*Lock, error) {
+	if err := checkKey(key); err != nil {
+		return nil, err
+	}
+	if req.Kind == "permit" && (req.Weight < 1 || req.Weight > req.Limit) {
+		return nil, fmt.Errorf("%w: weight %d of limit %d", ErrInvalid, req.Weight, req.Limit)
+	}
+	if len(req.Value) > maxValue {
+		return nil, fmt.Errorf("%w: value of %d bytes, above %d", ErrInvalid, len(req.Value), maxValue)
+	}
+	for {
+		if err := contextErr(ctx); err != nil {
+			return nil, err
+		}
+		s, err := c.current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l, err := s.acquire(ctx, key, req)
+		if errors.Is(err, errNoSession) {
+			continue // lost before it was granted: queue again in a new session
+		}
+		return l, err
+	}
+}
+
+// acquire makes one request in one session. errNoSession: the session ended
+// before the grant.
+func (s *session) acquire(ctx context.Context, key string, req wire.Request) (*Lock, error) {
+	p := &pending{key: key, grant: make(chan uint64, 1)}
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return nil, errNoSession
+	}
+	s.nextReq++
+	req.Session, req.Req = s.id, s.nextReq
+	s.requests[req.Req] = p
+	s.mu.Unlock()
+
+	actx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := context.AfterFunc(s.c.ctx, cancel)
+	defer stop()
+
+	var out wire.Outcome
+	err := s.c.http.retry(actx, func(ctx context.Context) error {
+		out = wire.Outcome{}
+		return s.c.http.call(ctx, "POST", lockPath(key)+"/requests", req, &out)
+	})
+	if err != nil {
+		if !errors.Is(err, errNoSession) && !refused(err) {
+			s.abandon(req.Req, key) // it may be queued or granted, for all we know
+		} else {
+			s.forget(req.Req)
+		}
+		if errors.Is(err, errNoSession) {
+			s.end(fmt.Errorf("%w: the servers ended the session", ErrLost))
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if s.c.ctx.Err() != nil {
+			return nil, ErrClosed
+		}
+		return nil, err
+	}
+	switch out.State {
+	case wire.Granted:
+		return s.granted(req.Req, p, out.Token)
+	case wire.Queued:
+	case wire.Held:
+		s.forget(req.Req)
+		e := &HeldError{Key: key}
+		if h := out.Holder; h != nil {
+			e.Holder, e.Token = h.Label, h.Token
+			if h.Since != 0 {
+				e.Since = time.UnixMilli(h.Since)
+			}
+		}
+		return nil, e
+	default:
+		s.forget(req.Req)
+		return nil, outcomeError(out, key)
+	}
+	select {
+	case token := <-p.grant:
+		return s.granted(req.Req, p, token)
+	case <-s.over:
+		if s.c.ctx.Err() != nil {
+			return nil, ErrClosed
+		}
+		return nil, errNoSession
+	case <-ctx.Done():
+		s.abandon(req.Req, key)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// granted turns a pending request into a held lock.
+func (s *session) granted(req uint64, p *pending, token uint64) (*Lock, error) {
+	s.mu.Lock()
+	if !s.aliveLocked() {
+		// The grant came, but the lease it stands on is over.
+		s.mu.Unlock()
+		s.end(fmt.Errorf("%w: the lease ran out", ErrLost))
+		return nil, errNoSession
+	}
+	l := newLock(s, req, p.key, token)
+	p.lock = l
+	s.mu.Unlock()
+	return l, nil
+}
+
+// forget drops a request that the servers do not know or have finished.
+func (s *session) forget(req uint64) {
+	s.mu.Lock()
+	delete(s.requests, req)
+	s.mu.Unlock()
+}
+
+// abandon gives up a request that may be queued or granted. Cancelling a
+// granted request releases it, so there is never a lock that nobody knows of.
+func (s *session) abandon(req uint64, key string) {
+	s.forget(req)
+	s.c.detach(func(ctx context.Context) error {
+		err := s.c.http.call(ctx, "DELETE", requestPath(key, req, s.id), nil, nil)
+		if errors.Is(err, errNoSession) {
+			err = nil
+		}
+		return err
+	})
+}
+
+func lockPath(key string) string { return wire.Locks + "/" + escapeKey(key) }
+
+// escapeKey makes one path segment of a key. A key of only dots would be taken
+// for a relative path.
+func escapeKey(key string) string {
+	switch key {
+	case ".":
+		return "%2E"
+	case "..":
+		return "%2E%2E"
+	}
+	return url.PathEscape(key)
+}
+
+func requestPath(key string, req uint64, session string) string {
+	return fmt.Sprintf("%s/requests/%d?session=%s", lockPath(key), req, session)
+}
