@@ -89,8 +89,8 @@ func (n *Node) confirmRound() (uint64, error) {
 	term := n.raft.CurrentTerm()
 	mark := n.trans.seq.Load()
 	for {
-		if err := n.raft.VerifyLeader().Error(); err != nil {
-			if errors.Is(err, raft.ErrRaftShutdown) {
+		if err := n.await(n.raft.VerifyLeader()); err != nil {
+			if errors.Is(err, raft.ErrRaftShutdown) || errors.Is(err, ErrClosed) {
 				return 0, ErrClosed
 			}
 			return 0, n.notLeader()
@@ -105,5 +105,18 @@ func (n *Node) confirmRound() (uint64, error) {
 		if n.raft.CurrentTerm() != term {
 			return 0, n.notLeader()
 		}
+	}
+}
+
+// await returns a future's error, or ErrClosed when the node ends: the engine
+// leaves questions unanswered that reach it while it shuts down.
+func (n *Node) await(f raft.Future) error {
+	answer := make(chan error, 1)
+	go func() { answer <- f.Error() }()
+	select {
+	case err := <-answer:
+		return err
+	case <-n.closed:
+		return ErrClosed
 	}
 }

@@ -37,8 +37,13 @@ var (
 	// not decode.
 	ErrCorrupt = errors.New("replica: corrupt data")
 
+	// ErrVersion is returned when what is stored was written by a version of
+	// this package that the program does not know. It is left untouched.
+	ErrVersion = errors.New("replica: unknown version")
+
 	// ErrIncompatible is returned when a directory or a peer belongs to another
-	// node or cluster.
+	// node or cluster, or a directory is open in another process or was used
+	// with another [Store].
 	ErrIncompatible = errors.New("replica: other cluster or node")
 )
 

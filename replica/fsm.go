@@ -33,6 +33,7 @@ type fsm struct {
 	applied uint64        // highest index whose effects are in the machine
 	moved   chan struct{} // closed and replaced when applied moves
 
+	broken   error         // entries were left out: the state must not be used further
 	audits   [8]auditPoint // the digests after the last audit entries
 	commands uint64        // commands applied since the last audit entry
 
@@ -90,10 +91,14 @@ func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	last := logs[len(logs)-1].Index
 	out := make([]any, len(logs))
-	if err := f.durable(last); err != nil {
-		// The node is stopping; its machine must not run ahead of its disk.
+	if f.broken == nil {
+		// On an error the node is stopping: its machine must not run ahead of
+		// its disk.
+		f.broken = f.durable(last)
+	}
+	if f.broken != nil {
 		for i := range out {
-			out[i] = err
+			out[i] = f.broken
 		}
 		return out
 	}
@@ -123,8 +128,9 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			var err error
 			if f.cmds, err = appendCommands(f.cmds, l); err != nil {
 				// The bytes were checksummed on the way: another version wrote them.
+				f.broken = err
 				f.fail(err)
-				for ; i < len(out); i++ {
+				for i := range out {
 					out[i] = err
 				}
 				return out
@@ -201,6 +207,10 @@ func appendCommands(dst []Command, l *raft.Log) ([]Command, error) {
 
 // Snapshot implements raft.FSM.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	if f.broken != nil {
+		// The engine believes that everything was applied.
+		return nil, f.broken
+	}
 	s, err := f.machine.Snapshot()
 	if err != nil {
 		return nil, err
@@ -238,22 +248,13 @@ func (s *fsmSnapshot) Release() { s.s.Release() }
 // Restore implements raft.FSM.
 func (f *fsm) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
-	r := bufio.NewReaderSize(rc, 1<<16)
-	var head [20]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil || string(head[:4]) != snapshotMagic {
-		return fmt.Errorf("%w: not a snapshot of this package, or of a newer version", ErrCorrupt)
-	}
-	if err := f.machine.Restore(r); err != nil {
-		err = fmt.Errorf("replica: restore: %w", err)
+	index, err := f.restore(bufio.NewReaderSize(rc, 1<<16))
+	if err != nil {
+		f.broken = err
 		f.fail(err)
 		return err
 	}
-	index, want := binary.LittleEndian.Uint64(head[4:]), binary.LittleEndian.Uint64(head[12:])
-	if got := f.machine.Digest(); got != want {
-		err := fmt.Errorf("%w: snapshot at log index %d restores to digest %016x, was %016x", ErrDiverged, index, got, want)
-		f.fail(err)
-		return err
-	}
+	f.broken = nil
 	f.mu.Lock()
 	f.audits = [8]auditPoint{}
 	f.applied = index // may go back: the engine then replays the log behind it
@@ -261,4 +262,20 @@ func (f *fsm) Restore(rc io.ReadCloser) error {
 	f.moved = make(chan struct{})
 	f.mu.Unlock()
 	return nil
+}
+
+// restore returns the index up to which the restored state reflects the log.
+func (f *fsm) restore(r io.Reader) (index uint64, err error) {
+	var head [20]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil || string(head[:4]) != snapshotMagic {
+		return 0, fmt.Errorf("%w: not a snapshot of this package, or of a newer version", ErrCorrupt)
+	}
+	if err := f.machine.Restore(r); err != nil {
+		return 0, fmt.Errorf("replica: restore: %w", err)
+	}
+	index, want := binary.LittleEndian.Uint64(head[4:]), binary.LittleEndian.Uint64(head[12:])
+	if got := f.machine.Digest(); got != want {
+		return 0, fmt.Errorf("%w: snapshot at log index %d restores to digest %016x, was %016x", ErrDiverged, index, got, want)
+	}
+	return index, nil
 }

@@ -33,6 +33,15 @@ func randomID() string { return strings.ToLower(rand.Text()[:16]) }
 func (n *Node) found(ident *identity, used bool, conf *raft.Config, snaps raft.SnapshotStore) error {
 	o := &n.opts
 	founding := newClusterID(o.Cluster, o.Bootstrap)
+	if n.dir != nil && used != ident.Used {
+		if !used {
+			return fmt.Errorf("%w: %s: the log is empty and was not; remove this member and join as a new one", ErrCorrupt, n.dir.path)
+		}
+		ident.Used = true
+		if err := n.dir.save(*ident); err != nil {
+			return err
+		}
+	}
 	switch {
 	case used || ident.Cluster != clusterID{} && len(o.Bootstrap) == 0:
 		// A known member; if its log is empty, the leader fills it.
@@ -57,6 +66,12 @@ func (n *Node) found(ident *identity, used bool, conf *raft.Config, snaps raft.S
 		}
 		if err := raft.BootstrapCluster(conf, n.store, n.store, snaps, n.trans, c); err != nil {
 			return fmt.Errorf("replica: bootstrap: %w", err)
+		}
+		ident.Used = true
+		if n.dir != nil {
+			if err := n.dir.save(*ident); err != nil {
+				return err
+			}
 		}
 	case len(o.Join) > 0:
 		if n.net == nil {
@@ -150,7 +165,7 @@ func (n *Node) serveControl(rw *bufio.ReadWriter) {
 	switch {
 	case q.Op != "status" && q.Cluster != n.opts.Cluster:
 		err = fmt.Errorf("%w: this is cluster %q, not %q", ErrIncompatible, n.opts.Cluster, q.Cluster)
-	case n.raft == nil:
+	case !n.up.Load():
 		err = fmt.Errorf("%w: starting", ErrNotLeader)
 	case q.Op == "join":
 		if err = n.addMember(ctx, q.ID, q.Address); err == nil {

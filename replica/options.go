@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ashlar-go/ashlar/internal/vfs"
 )
 
 // A Member is one node of a cluster.
@@ -146,6 +148,15 @@ type Options struct {
 
 	// InMemory keeps log and snapshots in memory, for tests: dir must be "".
 	InMemory bool
+
+	fs vfs.FS // of directory and log, for tests; nil means the system's
+}
+
+func (o *Options) disk() vfs.FS {
+	if o.fs != nil {
+		return o.fs
+	}
+	return vfs.OS
 }
 
 func (o *Options) withDefaults() (Options, error) {

@@ -2,13 +2,10 @@ package replica
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,8 +36,11 @@ type Node struct {
 	stopped   chan struct{} // closed when everything has ended
 	closeOnce sync.Once
 
+	up atomic.Bool // raft is set and Open has succeeded
+
 	mu    sync.Mutex
 	err   error
+	early error         // what failed while the node was being opened
 	term  uint64        // term that this node leads and is ready to serve in; 0: none
 	turns chan struct{} // closed and replaced when term changes
 
@@ -55,8 +55,9 @@ type Node struct {
 // and the node takes part; it does not wait for a leader.
 //
 // Errors: [ErrIncompatible] if the directory belongs to another node or
-// cluster, or another process holds it; [ErrCorrupt] if what it holds does not
-// decode.
+// cluster, another process holds it, or its log is of another [Store];
+// [ErrCorrupt] if what it holds does not decode or something is missing;
+// [ErrVersion] if a newer version of this package wrote it.
 func Open(dir string, m Machine, opts *Options) (*Node, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -86,7 +87,7 @@ func (n *Node) open(dir string, m Machine) error {
 			ident.ID = randomID()
 		}
 	} else {
-		d, err := openDirectory(dir)
+		d, err := openDirectory(o.disk(), dir)
 		if err != nil {
 			return err
 		}
@@ -120,10 +121,11 @@ func (n *Node) open(dir string, m Machine) error {
 	}
 	durable := func() uint64 { return ^uint64(0) }
 	waitFlushed := func(uint64) error { return nil }
-	n.store = &guardedStore{fail: n.fail, clock: func() int64 { return int64(time.Since(n.started)) + 1 }}
+	stalls := newStallWatch(func() time.Duration { return time.Since(n.started) })
+	n.store = &guardedStore{fail: n.fail, stalls: stalls}
 	var par *parallelStore
 	if split != nil && !o.SerialSync {
-		if par, err = newParallelStore(split, n.fail, n.closed); err != nil {
+		if par, err = newParallelStore(watchedStore{split, stalls}, n.fail, n.closed); err != nil {
 			split.Close()
 			return err
 		}
@@ -138,9 +140,25 @@ func (n *Node) open(dir string, m Machine) error {
 
 	var snaps raft.SnapshotStore = raft.NewInmemSnapshotStore()
 	if n.dir != nil {
-		if snaps, err = raft.NewFileSnapshotStoreWithLogger(n.dir.path, 2, engineLogger{n.log}); err != nil {
+		files, err := openSnapshots(n.dir, engineLogger{n.log})
+		if err != nil {
 			return err
 		}
+		first, err := n.store.FirstIndex()
+		if err != nil {
+			return err
+		}
+		last, err := n.store.LastIndex()
+		if err != nil {
+			return err
+		}
+		if err := files.check(first, last); err != nil {
+			return err
+		}
+		if w, ok := split.(*walStore); ok {
+			w.covered = files.last.Load
+		}
+		snaps = files
 	}
 	n.trans = newSafeTransport(inner, durable)
 	n.closers = append([]func() error{n.trans.Close}, n.closers...)
@@ -159,22 +177,44 @@ func (n *Node) open(dir string, m Machine) error {
 	n.queue = newCoalescer(o.InFlight, func(b []byte) raft.ApplyFuture { return n.raft.Apply(b, enqueueTimeout) }, n.closed)
 	n.asking = newConfirmer(n.confirmRound, n.closed)
 	if par != nil {
-		par.isLeader = func() bool { return n.raft != nil && n.raft.State() == raft.Leader }
+		par.isLeader = func() bool { return n.up.Load() && n.raft.State() == raft.Leader }
 	}
 	leader := make(chan bool, 16)
 	conf.NotifyCh = leader
-	r, err := raft.NewRaft(conf, n.fsm, n.store, n.store, snaps, n.trans)
-	if err != nil {
-		return fmt.Errorf("replica: %w", err)
+	if err := n.startEngine(conf, snaps); err != nil {
+		return err
 	}
-	n.raft = r
-	n.spawn(func() { n.store.watch(o.StallTimeout, n.closed) })
+	n.spawn(func() { stalls.watch(o.StallTimeout, n.fail, n.closed) })
 	if par != nil {
 		n.spawn(par.run)
 	}
 	n.spawn(n.queue.run)
 	n.spawn(n.asking.run)
 	n.spawn(func() { n.follow(leader) })
+
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.up.Store(true)
+	return n.early
+}
+
+// startEngine starts the engine, which panics if it cannot read the log.
+func (n *Node) startEngine(conf *raft.Config, snaps raft.SnapshotStore) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("replica: %v", p)
+		}
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.early != nil {
+			err = n.early // the cause, in this package's terms
+		}
+	}()
+	n.raft, err = raft.NewRaft(conf, n.fsm, n.store, n.store, snaps, n.trans)
+	if err != nil {
+		return fmt.Errorf("replica: %w", err)
+	}
+	n.store.running.Store(true)
 	return nil
 }
 
@@ -233,10 +273,18 @@ func (n *Node) listen() error {
 	return nil
 }
 
-// fail stops the node for good because of err.
+// fail stops the node for good because of err. While the node is being opened it
+// makes that fail.
 func (n *Node) fail(err error) {
 	n.log.Error("node stops", "id", n.id, "err", err)
-	go n.stop(err)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.early == nil {
+		n.early = err
+	}
+	if n.up.Load() {
+		go n.stop(err)
+	}
 }
 
 // stop ends everything. The order matters: nothing is answered any more, then
@@ -247,25 +295,47 @@ func (n *Node) stop(err error) {
 		n.err = err
 		n.mu.Unlock()
 		close(n.closed)
-		if n.trans != nil {
-			n.trans.Close()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			n.end()
+		}()
+		// A disk that is stuck may keep the engine for ever.
+		limit := n.opts.StallTimeout
+		if errors.Is(err, ErrStalled) {
+			limit = 0
 		}
-		if n.raft != nil {
-			n.raft.Shutdown().Error()
-		}
-		n.wg.Wait()
-		for _, c := range n.closers {
-			if cerr := c(); cerr != nil && !errors.Is(cerr, net.ErrClosed) {
-				n.log.Warn("close", "err", cerr)
-			}
+		t := time.NewTimer(limit)
+		defer t.Stop()
+		select {
+		case <-ended:
+		case <-t.C:
+			n.log.Error("the disk keeps the node from ending", "id", n.id)
 		}
 		close(n.stopped)
 	})
 }
 
+func (n *Node) end() {
+	if n.trans != nil {
+		n.trans.Close()
+	}
+	if n.raft != nil {
+		n.raft.Shutdown().Error()
+	}
+	n.wg.Wait()
+	for _, c := range n.closers {
+		if err := c(); err != nil && !errors.Is(err, net.ErrClosed) {
+			n.log.Warn("close", "err", err)
+		}
+	}
+}
+
 // Close leaves the cluster's conversation, not the cluster: the node stops
 // taking part until it is opened again. Commands under way end with
-// [ErrUnknown]. It waits for everything to end and may be called again.
+// [ErrUnknown]. It waits for everything to end, but for a write to the disk that
+// does not end within [Options.StallTimeout]: then the directory stays locked
+// until it does. Close may be called again.
 func (n *Node) Close() error {
 	n.stop(ErrClosed)
 	<-n.stopped
@@ -560,57 +630,4 @@ func (n *Node) Stats() Stats {
 	s.ConfirmRounds = n.asking.rounds
 	n.asking.mu.Unlock()
 	return s
-}
-
-// identity is what makes a directory this node's. It is stored as JSON.
-type identity struct {
-	Version int       `json:"version"` // 1
-	ID      string    `json:"id"`
-	Cluster clusterID `json:"-"`
-	Hex     string    `json:"cluster"` // in hexadecimal; "" before founding or joining
-}
-
-// A directory is the node's place on disk.
-type directory struct {
-	path string
-	lock func() error // releases it
-}
-
-func (d *directory) Close() error { return d.lock() }
-
-func (d *directory) file() string { return filepath.Join(d.path, "node.json") }
-
-// identify reads the identity, or makes one on a new directory.
-func (d *directory) identify(id string) (identity, error) {
-	b, err := os.ReadFile(d.file())
-	if errors.Is(err, os.ErrNotExist) {
-		if id == "" {
-			id = randomID()
-		}
-		return identity{Version: 1, ID: id}, nil
-	}
-	var i identity
-	if err != nil {
-		return i, fmt.Errorf("replica: %w", err)
-	}
-	if err := json.Unmarshal(b, &i); err != nil || i.Version != 1 || i.ID == "" {
-		return i, fmt.Errorf("%w: %s: %.100q", ErrCorrupt, d.file(), b)
-	}
-	if err := i.Cluster.parse(i.Hex); err != nil {
-		return i, fmt.Errorf("%w: %s: cluster %q", ErrCorrupt, d.file(), i.Hex)
-	}
-	if id != "" && id != i.ID {
-		return i, fmt.Errorf("%w: %s belongs to node %q, not %q", ErrIncompatible, d.path, i.ID, id)
-	}
-	return i, nil
-}
-
-// save writes the identity so that a crash leaves the old or the new one.
-func (d *directory) save(i identity) error {
-	i.Hex = fmt.Sprintf("%x", i.Cluster[:])
-	b, err := json.Marshal(i)
-	if err != nil {
-		return err
-	}
-	return writeFileAtomic(d.file(), append(b, '\n'))
 }

@@ -1,7 +1,9 @@
 package replica
 
 import (
+	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,59 +27,48 @@ type splitStore interface {
 	Flush() error
 }
 
-// guardedStore watches over every write to the log: one that fails or stalls
-// stops the node.
-type guardedStore struct {
-	logStore
-	fail    func(error)
-	began   atomic.Int64 // when the running write started, 0 if none runs
-	clock   func() int64
-	written atomic.Uint64 // entries
-	syncs   atomic.Uint64 // calls
+// A stallWatch knows when each write under way began.
+type stallWatch struct {
+	clock func() time.Duration
+	mu    sync.Mutex
+	next  uint64
+	began map[uint64]time.Duration
 }
 
-func (s *guardedStore) enter() func(*error) {
-	s.began.Store(s.clock())
-	return func(err *error) {
-		s.began.Store(0)
-		if *err != nil {
-			s.fail(fmt.Errorf("%w: %w", ErrDisk, *err))
-		}
+func newStallWatch(clock func() time.Duration) *stallWatch {
+	return &stallWatch{clock: clock, began: map[uint64]time.Duration{}}
+}
+
+// begin notes a write and returns what to give to end.
+func (w *stallWatch) begin() uint64 {
+	now := w.clock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	w.began[w.next] = now
+	return w.next
+}
+
+func (w *stallWatch) end(id uint64) {
+	w.mu.Lock()
+	delete(w.began, id)
+	w.mu.Unlock()
+}
+
+// longest returns for how long the oldest write has been under way.
+func (w *stallWatch) longest() time.Duration {
+	now := w.clock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var d time.Duration
+	for _, b := range w.began {
+		d = max(d, now-b)
 	}
+	return d
 }
 
-func (s *guardedStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
-
-func (s *guardedStore) StoreLogs(logs []*raft.Log) (err error) {
-	defer s.enter()(&err)
-	s.syncs.Add(1)
-	s.written.Add(uint64(len(logs)))
-	return s.logStore.StoreLogs(logs)
-}
-
-func (s *guardedStore) DeleteRange(min, max uint64) (err error) {
-	defer s.enter()(&err)
-	return s.logStore.DeleteRange(min, max)
-}
-
-func (s *guardedStore) Set(key, val []byte) (err error) {
-	defer s.enter()(&err)
-	return s.logStore.Set(key, val)
-}
-
-func (s *guardedStore) SetUint64(key []byte, val uint64) (err error) {
-	defer s.enter()(&err)
-	return s.logStore.SetUint64(key, val)
-}
-
-// IsMonotonic passes on an optional part of the interface.
-func (s *guardedStore) IsMonotonic() bool {
-	m, ok := s.logStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
-}
-
-// watch fails the node when a write takes longer than limit.
-func (s *guardedStore) watch(limit time.Duration, closed <-chan struct{}) {
+// watch calls fail when a write takes longer than limit.
+func (w *stallWatch) watch(limit time.Duration, fail func(error), closed <-chan struct{}) {
 	t := time.NewTicker(limit / 4)
 	defer t.Stop()
 	for {
@@ -85,12 +76,97 @@ func (s *guardedStore) watch(limit time.Duration, closed <-chan struct{}) {
 		case <-closed:
 			return
 		case <-t.C:
-			if b := s.began.Load(); b != 0 && s.clock()-b > int64(limit) {
-				s.fail(fmt.Errorf("%w: for more than %v", ErrStalled, limit))
+			if w.longest() > limit {
+				fail(fmt.Errorf("%w: for more than %v", ErrStalled, limit))
 				return
 			}
 		}
 	}
+}
+
+// watchedStore has the flushes of a log watched that nobody waits for.
+type watchedStore struct {
+	splitStore
+	stalls *stallWatch
+}
+
+func (s watchedStore) Flush() error {
+	id := s.stalls.begin()
+	defer s.stalls.end(id)
+	return s.splitStore.Flush()
+}
+
+// guardedStore watches over the engine's use of the log: what fails or stalls
+// stops the node.
+//
+// The engine panics when it cannot store its term or read an entry. Once it runs,
+// such an error therefore does not return to it but ends the goroutine that asked,
+// whose deferred calls let the engine shut down in order.
+type guardedStore struct {
+	logStore
+	fail    func(error)
+	stalls  *stallWatch
+	running atomic.Bool   // the engine's own goroutines call now
+	written atomic.Uint64 // entries
+	syncs   atomic.Uint64 // calls
+}
+
+// do runs one write.
+func (s *guardedStore) do(f func() error) error {
+	id := s.stalls.begin()
+	err := f()
+	s.stalls.end(id)
+	if err != nil && !errors.Is(err, ErrClosed) {
+		err = diskError(err)
+		s.fail(err)
+	}
+	return err
+}
+
+// diskError says that the node stops because of its disk, unless err says that
+// what is on the disk is wrong.
+func diskError(err error) error {
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrDisk) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrDisk, err)
+}
+
+// must keeps from the engine an error that it would panic at.
+func (s *guardedStore) must(err error) error {
+	if err != nil && s.running.Load() {
+		runtime.Goexit()
+	}
+	return err
+}
+
+func (s *guardedStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+func (s *guardedStore) StoreLogs(logs []*raft.Log) error {
+	s.syncs.Add(1)
+	s.written.Add(uint64(len(logs)))
+	return s.do(func() error { return s.logStore.StoreLogs(logs) })
+}
+
+func (s *guardedStore) DeleteRange(min, max uint64) error {
+	return s.do(func() error { return s.logStore.DeleteRange(min, max) })
+}
+
+func (s *guardedStore) Set(key, val []byte) error {
+	return s.must(s.do(func() error { return s.logStore.Set(key, val) }))
+}
+
+func (s *guardedStore) SetUint64(key []byte, val uint64) error {
+	return s.must(s.do(func() error { return s.logStore.SetUint64(key, val) }))
+}
+
+func (s *guardedStore) GetLog(index uint64, l *raft.Log) error {
+	err := s.logStore.GetLog(index, l)
+	if err == nil || errors.Is(err, raft.ErrLogNotFound) {
+		return err
+	}
+	s.fail(diskError(err))
+	return s.must(err)
 }
 
 // parallelStore lets a leader flush its log while its followers flush theirs.
@@ -235,7 +311,7 @@ func (p *parallelStore) run() {
 			return
 		case <-p.wake:
 			if err := p.flush(); err != nil {
-				p.fail(fmt.Errorf("%w: %w", ErrDisk, err))
+				p.fail(diskError(err))
 				return
 			}
 		}
@@ -261,10 +337,4 @@ func (p *parallelStore) waitFlushed(index uint64) error {
 		}
 	}
 	return nil
-}
-
-// IsMonotonic passes on an optional part of the interface.
-func (p *parallelStore) IsMonotonic() bool {
-	m, ok := p.splitStore.(raft.MonotonicLogStore)
-	return ok && m.IsMonotonic()
 }

@@ -12,7 +12,7 @@ type Stop int
 // The reasons to stop.
 const (
 	Full    Stop = iota + 1 // the range ends where the last frame ends
-	Clean                   // zeros where a header would be, and no frame after them
+	Clean                   // Align zeros where a header would begin, and no frame after them
 	Torn                    // bytes that are no valid frame, and none after them
 	Damaged                 // bytes that are no valid frame, and a valid one after them
 	Failed                  // reading failed: see Err
@@ -120,12 +120,12 @@ func (s *Scanner) Stop() Stop { return s.stop }
 // Err returns the error of reading, if Stop is [Failed].
 func (s *Scanner) Err() error { return s.err }
 
-// at tries the frame at off. Zero reports that all its header is zero, as far
-// as the range goes.
+// at tries the frame at off. Zero reports that the first Align bytes are zero, as
+// far as the range goes: a writer into recycled space ends with so many.
 func (s *Scanner) at(off int64) (ok, zero bool) {
 	b := s.bytes(off, HeaderSize)
 	zero = true
-	for _, c := range b {
+	for _, c := range b[:min(len(b), Align)] {
 		zero = zero && c == 0
 	}
 	h, ok := ParseHeader(b, s.salt, s.base+uint64(off))
