@@ -33,8 +33,8 @@ var (
 	// ErrInvalid is returned for a key, lifetime or weight outside its range.
 	ErrInvalid = errors.New("lock: invalid argument")
 
-	// ErrClosed is returned after [Client.Close].
-	ErrClosed = errors.New("lock: client closed")
+	// ErrClosed is returned after [Client.Close] and [FenceLog.Close].
+	ErrClosed = errors.New("lock: closed")
 )
 
 // A HeldError tells who holds a lock. It unwraps to [ErrHeld].
