@@ -362,12 +362,12 @@ func (n *Node) Address() string { return n.address }
 
 // Listener returns a listener of all connections to the node's port that are
 // not the cluster's own, so that one address serves both. It is nil in
-// simulations. Closing it does nothing.
+// simulations. Closing it ends its Accept and leaves the port open.
 func (n *Node) Listener() net.Listener {
 	if n.net == nil {
 		return nil
 	}
-	return appListener{n.net}
+	return &appListener{s: n.net, closed: make(chan struct{})}
 }
 
 // Apply carries one command through the log and returns the machine's answer.

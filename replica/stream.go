@@ -303,20 +303,36 @@ func (s *switchboard) Close() error {
 	return nil
 }
 
-// appListener is the application's view of the port.
-type appListener struct{ s *switchboard }
+// appListener is the application's view of the port. Closing it ends its own
+// Accept; the port stays the node's.
+type appListener struct {
+	s      *switchboard
+	closed chan struct{}
+	once   sync.Once
+}
 
-func (l appListener) Accept() (net.Conn, error) {
+func (l *appListener) Accept() (net.Conn, error) {
+	select {
+	case <-l.closed:
+		return nil, net.ErrClosed
+	default:
+	}
 	select {
 	case c := <-l.s.appConns:
 		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
 	case <-l.s.closed:
 		return nil, net.ErrClosed
 	}
 }
 
-func (l appListener) Close() error   { return nil } // the node owns the port
-func (l appListener) Addr() net.Addr { return l.s.ln.Addr() }
+func (l *appListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *appListener) Addr() net.Addr { return l.s.ln.Addr() }
 
 // A question and its answer on a control connection, one line of JSON each.
 type question struct {
