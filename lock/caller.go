@@ -20,6 +20,9 @@ import (
 // errNoSession is the servers' word that they do not know the session.
 var errNoSession = errors.New("lock: no such session")
 
+// errGone is the servers' word that a request is over.
+var errGone = errors.New("lock: request is over")
+
 // A refusal is a definite answer that repeating will not change.
 type refusal struct{ err error }
 

@@ -363,8 +363,8 @@ func (c *Client) acquire(ctx context.Context, key string, req wire.Request) (*Lo
 			return nil, err
 		}
 		l, err := s.acquire(ctx, key, req)
-		if errors.Is(err, errNoSession) {
-			continue // lost before it was granted: queue again in a new session
+		if errors.Is(err, errNoSession) || errors.Is(err, errGone) {
+			continue // over before it was granted: queue again, if need be in a new session
 		}
 		return l, err
 	}
@@ -419,12 +419,14 @@ func (s *session) acquire(ctx context.Context, key string, req wire.Request) (*L
 		s.forget(req.Req)
 		e := &HeldError{Key: key}
 		if h := out.Holder; h != nil {
-			e.Holder, e.Token = h.Label, h.Token
-			if h.Since != 0 {
-				e.Since = time.UnixMilli(h.Since)
-			}
+			e.Holder, e.Token, e.Since = h.Label, h.Token, moment(h.Since)
 		}
 		return nil, e
+	case wire.Gone:
+		// It was so late that the servers take it for one of long ago: it is
+		// not queued and never will be.
+		s.forget(req.Req)
+		return nil, errGone
 	default:
 		s.forget(req.Req)
 		return nil, outcomeError(out, key)

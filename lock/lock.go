@@ -34,10 +34,13 @@ func newLock(s *session, req uint64, key string, token uint64) *Lock {
 // Key returns the key.
 func (l *Lock) Key() string { return l.key }
 
-// Token returns the fencing token: it is higher than that of every grant that
-// was made before, of any key. Send it with everything that is written under
-// the lock, and let the receiver refuse what is lower than the highest it has
-// seen; see [Guard].
+// Token returns the fencing token: an exclusive hold's is higher than that of
+// every grant made before it, of any key. Send it with everything that is
+// written under the lock, and let the receiver refuse what is lower than the
+// highest it has seen; see [Guard]. Readers that hold a key together share one
+// token. The permits of a semaphore have different ones and are valid side by
+// side, so a guard that asks for rising tokens does not fit them: a semaphore
+// bounds load, it does not protect data.
 func (l *Lock) Token() uint64 { return l.token }
 
 // Lost is closed when the lock is lost: its lease ran out on this client's
