@@ -162,6 +162,15 @@ func (b *background) publish(sp *spare, err error) {
 	b.changed = make(chan struct{})
 }
 
+// refuse tells who waits for the next segment that there will be none.
+func (b *background) refuse(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
 // collect retires the segments that end before the head, once the head is
 // durable: before, a crash could bring back a log that needs them.
 func (b *background) collect() {
@@ -219,7 +228,8 @@ func (b *background) remove(name string) {
 
 // prepare makes the next segment, from a retired one if there is one.
 func (b *background) prepare() {
-	if b.l.Err() != nil {
+	if err := b.l.Err(); err != nil {
+		b.refuse(err) // an appender may be waiting
 		return
 	}
 	if !b.urgent.Load() && time.Since(b.failed) < time.Second {

@@ -238,6 +238,11 @@ func (r *recovery) judge() error {
 	}
 	if first.seg.base > r.head {
 		d := Damage{File: first.name, From: r.head, To: first.seg.base, Reason: "segments before it are missing"}
+		for _, f := range r.files { // one that lost its header?
+			if f.num < first.num {
+				d.File, d.Reason = f.name, "the header is not valid"
+			}
+		}
 		r.damage = append([]Damage{d}, r.damage...)
 	}
 	if len(r.damage) > 0 && r.l.policy == Refuse {
