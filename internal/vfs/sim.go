@@ -268,7 +268,7 @@ func (s *Sim) Rename(oldname, newname string) error {
 	switch {
 	case ino == nil:
 		err = &fs.PathError{Op: "rename", Path: oldname, Err: fs.ErrNotExist}
-	case oldname == newname:
+	case ino == s.names[newname]: // two names of one file: POSIX leaves both
 	default:
 		if err = s.parent("rename", newname); err == nil {
 			s.change([]string{oldname, newname}, []*inode{nil, ino})
