@@ -17,15 +17,16 @@ import (
 	"github.com/ashlar-go/ashlar/lock"
 )
 
-// An append is what a client reports to the program: one line each.
+// An appended is what a client reports to the program, one line each, once the
+// store has acknowledged its write.
 type appended struct {
-	Client string
-	Token  uint64
-	Line   string
-	Waited time.Duration
+	Client  string
+	Session string
+	Token   uint64
+	Line    string
 }
 
-// playWorker is a process with several clients. Each has a session of its own.
+// playWorker is a process with several clients, each with a session of its own.
 func playWorker() error {
 	n, _ := strconv.Atoi(os.Getenv("CLIENTS"))
 	each, _ := strconv.Atoi(os.Getenv("LINES"))
@@ -60,23 +61,24 @@ func client(ctx context.Context, name string, each int, report func(appended)) e
 	}
 	defer c.Close()
 	for i := 0; i < each; {
-		asked := time.Now()
 		l, err := c.Lock(ctx, object)
 		if err != nil {
 			return err
 		}
-		waited := time.Since(asked)
 		line := fmt.Sprintf("%s line %d", name, i)
-		text, err := readObject(ctx, l.Token())
+		// With the context of the program, not with the lock's, which would end
+		// when the lease does: a request that is cut off may or may not have
+		// been carried out, while the store's refusal is a clear answer.
+		text, err := readObject(ctx, l)
 		if err == nil {
-			err = writeObject(ctx, text+line+"\n", l.Token())
+			err = writeObject(ctx, l, text+line+"\n")
 		}
 		if err == nil {
-			report(appended{name, l.Token(), line, waited})
+			report(appended{name, c.Session(), l.Token(), line})
 			i++
 		} else if !errors.Is(err, errRefused) {
 			return err
-		} // refused: the lease was lost on the way; take the lock again
+		} // refused: the lease ran out on the way; take the lock again
 		if err := l.Unlock(ctx); err != nil && !errors.Is(err, lock.ErrNotHeld) {
 			return err
 		}
@@ -85,7 +87,7 @@ func client(ctx context.Context, name string, each int, report func(appended)) e
 }
 
 // playVictim takes the lock, reads, tells its parent, waits for a line on its
-// standard input, and writes. In between it will be stopped.
+// standard input, and writes. Before the last step it will be stopped.
 func playVictim() error {
 	ctx := context.Background()
 	c, err := lock.Dial(ctx, splitNodes(), &lock.Options{TTL: lease, Label: "C1"})
@@ -96,61 +98,73 @@ func playVictim() error {
 	if err != nil {
 		return err
 	}
-	text, err := readObject(ctx, l.Token())
+	text, err := readObject(ctx, l)
 	if err != nil {
 		return err
 	}
 	fmt.Println(l.Token())
 	bufio.NewReader(os.Stdin).ReadString('\n')
-	// It does not ask again whether it still holds the lock, and asking would
-	// not help: it could be stopped right after the answer.
-	err = writeObject(ctx, text+"C1 was here\n", l.Token())
+	// It does not ask again whether it still holds the lock. That would make
+	// the window smaller and not close it: it could be stopped right after the
+	// answer.
+	err = writeObject(ctx, l, text+staleLine+"\n")
 	switch {
 	case err == nil:
-		fmt.Println("accepted: it wrote back the object as it was before the freeze")
+		fmt.Println("accepted")
 	case errors.Is(err, errRefused):
 		fmt.Println(err)
 	default:
 		return err
 	}
+	<-l.Lost()
+	fmt.Println(l.Err())
 	return nil // without Close: the session is long gone
 }
 
+// staleLine is what the victim appends.
+const staleLine = "C1 was here"
+
 var errRefused = errors.New("refused")
 
-func readObject(ctx context.Context, token uint64) (string, error) {
-	return objectCall(ctx, "GET", "", token)
+func readObject(ctx context.Context, l *lock.Lock) (string, error) {
+	return objectCall(ctx, l, "GET", "")
 }
 
-func writeObject(ctx context.Context, text string, token uint64) error {
-	_, err := objectCall(ctx, "PUT", text, token)
+func writeObject(ctx context.Context, l *lock.Lock, text string) error {
+	_, err := objectCall(ctx, l, "PUT", text)
 	return err
 }
 
-func objectCall(ctx context.Context, method, body string, token uint64) (string, error) {
+// objectCall makes one request to the store, with the lock's token.
+func objectCall(ctx context.Context, l *lock.Lock, method, body string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, method, os.Getenv("STORE")+"/"+object, strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}
-	req.Header.Set(lock.FenceHeader, strconv.FormatUint(token, 10))
+	l.SetFence(req.Header)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return "", err
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case resp.StatusCode == http.StatusPreconditionFailed || resp.StatusCode == http.StatusConflict:
-		return "", fmt.Errorf("%w: %s", errRefused, strings.TrimSpace(string(b)))
-	case resp.StatusCode != http.StatusOK:
-		return "", fmt.Errorf("store: %s: %s", resp.Status, b)
 	}
-	return string(b), nil
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return string(b), nil
+	case http.StatusPreconditionFailed:
+		var r lock.Refusal
+		if err := json.Unmarshal(b, &r); err != nil {
+			return "", err
+		}
+		return "", fmt.Errorf("%w: token %d, and the store has seen %d", errRefused, r.Got, r.Max)
+	}
+	return "", fmt.Errorf("store: %s: %s", resp.Status, b)
 }
 
-// The program's side of its client processes.
+// What follows is the program's side of these processes.
 
 // A victim is the process that will be frozen.
 type victim struct{ *process }
@@ -163,6 +177,7 @@ func startVictim(c *cluster, s *store) (*victim, error) {
 	return &victim{p}, nil
 }
 
+// line returns the next line that the process prints.
 func (v *victim) line(ctx context.Context) (string, error) {
 	type line struct {
 		s   string
@@ -189,30 +204,36 @@ func (v *victim) waitHolding(ctx context.Context) (uint64, error) {
 	return strconv.ParseUint(s, 10, 64)
 }
 
+// goAhead gives the process the line that it waits for before it writes.
 func (v *victim) goAhead() { io.WriteString(v.stdin, "write\n") }
 
-func (v *victim) waitVerdict(ctx context.Context) (string, error) { return v.line(ctx) }
+// A load is how much the workers do.
+type load struct {
+	workers int // processes
+	clients int // in each of them
+	lines   int // that each client appends
+}
+
+func (l load) appends() int { return l.workers * l.clients * l.lines }
 
 // A team is the worker processes.
 type team struct {
+	load load
 	ps   []*process
 	wg   sync.WaitGroup
 	more chan struct{} // capacity 1
 
 	mu           sync.Mutex
-	acknowledged []string
-	samples      []string
-	inversions   int
-	last         uint64
+	acknowledged []appended
 	running      int
 	failed       error
 }
 
-func startWorkers(c *cluster, s *store, workers, clients, lines int) (*team, error) {
-	t := &team{more: make(chan struct{}, 1), running: workers}
-	for i := range workers {
+func startWorkers(c *cluster, s *store, l load) (*team, error) {
+	t := &team{load: l, more: make(chan struct{}, 1), running: l.workers}
+	for i := range l.workers {
 		p, err := startProcess(fmt.Sprint("w", i), "worker", "NODES="+strings.Join(c.addresses(), ","), "STORE="+s.url,
-			fmt.Sprint("CLIENTS=", clients), fmt.Sprint("LINES=", lines), fmt.Sprint("NAME=w", i))
+			fmt.Sprint("CLIENTS=", l.clients), fmt.Sprint("LINES=", l.lines), fmt.Sprint("NAME=w", i))
 		if err != nil {
 			t.kill()
 			return nil, err
@@ -224,6 +245,7 @@ func startWorkers(c *cluster, s *store, workers, clients, lines int) (*team, err
 	return t, nil
 }
 
+// collect reads what one process reports.
 func (t *team) collect(p *process) {
 	defer t.wg.Done()
 	dec := json.NewDecoder(p.out)
@@ -231,21 +253,12 @@ func (t *team) collect(p *process) {
 		var a appended
 		err := dec.Decode(&a)
 		t.mu.Lock()
-		if err != nil {
+		if err == nil {
+			t.acknowledged = append(t.acknowledged, a)
+		} else {
 			t.running--
 			if err != io.EOF && t.failed == nil {
 				t.failed = fmt.Errorf("%s: %w", p.name, err)
-			}
-		} else {
-			t.acknowledged = append(t.acknowledged, a.Line)
-			// The lines of several processes may reach us out of order; only a
-			// token that comes twice would be a broken promise.
-			if a.Token == t.last {
-				t.inversions++
-			}
-			t.last = a.Token
-			if n := len(t.acknowledged); n <= 3 || n%60 == 0 {
-				t.samples = append(t.samples, fmt.Sprintf("%-5s token %-4d waited %v", a.Client, a.Token, a.Waited.Round(time.Millisecond)))
 			}
 		}
 		t.mu.Unlock()
@@ -274,7 +287,7 @@ func (t *team) waitAppends(ctx context.Context, n int) error {
 		if failed != nil {
 			return failed
 		}
-		if running == 0 {
+		if running == 0 && t.appends() < n {
 			return fmt.Errorf("the workers ended after %d of %d appends", t.appends(), n)
 		}
 		select {
@@ -288,7 +301,7 @@ func (t *team) waitAppends(ctx context.Context, n int) error {
 
 // wait waits for all workers to end.
 func (t *team) wait(ctx context.Context) error {
-	if err := t.waitAppends(ctx, workers*clients*lines); err != nil {
+	if err := t.waitAppends(ctx, t.load.appends()); err != nil {
 		return err
 	}
 	t.wg.Wait()
