@@ -135,9 +135,10 @@ func writeObject(ctx context.Context, l *lock.Lock, text string) error {
 	return err
 }
 
-// objectCall makes one request to the store, with the lock's token.
+// objectCall makes one request to the store about the object that the lock is
+// for, with the lock's token.
 func objectCall(ctx context.Context, l *lock.Lock, method, body string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, method, os.Getenv("STORE")+"/"+object, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, os.Getenv("STORE")+"/"+l.Key(), strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}

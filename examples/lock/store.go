@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ashlar-go/ashlar/lock"
 )
@@ -24,12 +25,15 @@ type store struct {
 	history []entry
 }
 
-// An entry of the history is a write that was accepted, or a remark on what
-// happened at that point.
+// An entry of the history is a write that was accepted, a request that was
+// refused, or a remark on what happened at that point.
 type entry struct {
-	token  uint64
-	line   string // the last line of what was written
-	remark string
+	at      time.Time
+	object  string
+	token   uint64
+	line    string // the last line of what was written
+	refused string // why
+	remark  string
 }
 
 func startStore(guarded bool) (*store, error) {
@@ -41,7 +45,7 @@ func startStore(guarded bool) (*store, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.guard, handler = guard, guard.Middleware(nil)(s)
+		s.guard, handler = guard, s.watch(guard.Middleware(nil)(s))
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -70,7 +74,7 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		text := string(body)
 		s.objects[r.URL.Path] = text
 		token, _ := lock.ParseFence(r.Header)
-		s.history = append(s.history, entry{token: token, line: lastLine(text)})
+		s.history = append(s.history, entry{at: time.Now(), object: r.URL.Path[1:], token: token, line: lastLine(text)})
 	default:
 		http.Error(w, "GET or PUT", http.StatusMethodNotAllowed)
 	}
@@ -81,11 +85,38 @@ func lastLine(text string) string {
 	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
+// watch notes in the history what the guard refuses.
+func (s *store) watch(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sw := &statusWriter{ResponseWriter: w}
+		next.ServeHTTP(sw, r)
+		if sw.status != http.StatusPreconditionFailed {
+			return
+		}
+		token, _ := lock.ParseFence(r.Header)
+		why := fmt.Sprintf("%s refused: %d has been seen", r.Method, s.guard.Highest(r.URL.Path))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.history = append(s.history, entry{at: time.Now(), object: r.URL.Path[1:], token: token, refused: why})
+	})
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements [http.ResponseWriter].
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
 // remark notes in the history what happened beside it.
 func (s *store) remark(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.history = append(s.history, entry{remark: fmt.Sprintf(format, args...)})
+	s.history = append(s.history, entry{at: time.Now(), remark: fmt.Sprintf(format, args...)})
 }
 
 // lines returns the lines of an object.
@@ -99,7 +130,7 @@ func (s *store) lines(name string) []string {
 func (s *store) writes() []entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.history), func(e entry) bool { return e.remark != "" })
+	return slices.DeleteFunc(slices.Clone(s.history), func(e entry) bool { return e.remark != "" || e.refused != "" })
 }
 
 // refusals returns how many requests the guard has refused.
@@ -117,14 +148,14 @@ func (s *store) print(w io.Writer) {
 	h, skipped, n := s.history, 0, 0
 	near := func(i int) bool {
 		for j := max(i-2, 0); j <= min(i+2, len(h)-1); j++ {
-			if h[j].remark != "" {
+			if h[j].remark != "" || h[j].refused != "" {
 				return true
 			}
 		}
 		return i < 3 || i >= len(h)-2
 	}
 	for i, e := range h {
-		if e.remark == "" {
+		if e.remark == "" && e.refused == "" {
 			n++
 		}
 		if !near(i) {
@@ -135,9 +166,12 @@ func (s *store) print(w io.Writer) {
 			fmt.Fprintf(w, "         … %d more\n", skipped)
 			skipped = 0
 		}
-		if e.remark != "" {
+		switch {
+		case e.remark != "":
 			fmt.Fprintf(w, "         ── %s\n", e.remark)
-		} else {
+		case e.refused != "":
+			fmt.Fprintf(w, "     ✗   token %4d  %s\n", e.token, e.refused)
+		default:
 			fmt.Fprintf(w, "  %4d.  token %4d  %s\n", n, e.token, e.line)
 		}
 	}
