@@ -53,15 +53,15 @@
 //
 // # Tokens
 //
-// [Lock.Token] is the position in the servers' log of the entry that granted the
-// lock: it is higher than that of every earlier grant, of this key and of all
-// others, and stays so over failures of servers and restarts of all. A
-// timestamp is no such number: clocks differ, and the next leader's may be
+// [Lock.Token] comes from the position in the servers' log of the entry that
+// granted the lock: it is higher than that of every earlier grant, of this key
+// and of all others, and stays so over failures of servers and restarts of all.
+// A timestamp is no such number: clocks differ, and the next leader's may be
 // behind.
 //
-// Those who hold a key together, readers or holders of a semaphore's permits,
-// have different tokens. For readers there is [Guard.CheckRead]. The permits of a
-// semaphore bound how many are at work; they cannot be fenced by a maximum.
+// Readers that hold a key together share one token, so that none makes another
+// stale. The permits of a semaphore have one each: they bound how many are at
+// work, and cannot be fenced by a maximum.
 //
 // The storage refuses tokens below the highest it has seen for the resource, and
 // sees a holder's token before the holder first reads. Both halves matter. If

@@ -69,9 +69,8 @@ type Guard struct {
 
 // A fence is one resource.
 type fence struct {
-	write uint64 // the highest token that came to write
-	read  uint64 // the highest token that came to read
-	saved uint64 // the highest that the store is known to have
+	highest uint64 // the highest token that came
+	saved   uint64 // the highest that the store is known to have
 
 	inside int        // operations under way: -1 one that writes, n > 0 that read
 	queue  []*entrant // operations that wait for those, in order
@@ -150,9 +149,8 @@ func NewGuard(opts *GuardOptions) (*Guard, error) {
 	}
 	g.floor = max(g.floor, floor)
 	for resource, token := range highest {
-		// Who read and who wrote is not saved. As a write it refuses no less.
 		if token >= o.Floor {
-			g.fences[resource] = &fence{write: token, saved: token}
+			g.fences[resource] = &fence{highest: token, saved: token}
 		}
 	}
 	return g, nil
@@ -175,19 +173,6 @@ func (g *Guard) Check(ctx context.Context, resource string, token uint64) error 
 	return nil
 }
 
-// CheckRead is Check for one that only reads, as the holder of [Client.RLock]
-// does. Readers hold a lock together under different tokens, so a reader is
-// refused only if a higher token has come to write. It fences writers of lower
-// tokens off as Check does.
-func (g *Guard) CheckRead(ctx context.Context, resource string, token uint64) error {
-	leave, err := g.enter(ctx, resource, token, true)
-	if err != nil {
-		return err
-	}
-	leave()
-	return nil
-}
-
 // Enter is Check, and then keeps all other operations away from the resource
 // until leave is called, which must happen; more calls of it do nothing. Inside,
 // nothing should depend on a client's pace: have all the data that it sends, and
@@ -197,8 +182,9 @@ func (g *Guard) Enter(ctx context.Context, resource string, token uint64) (leave
 	return g.enter(ctx, resource, token, false)
 }
 
-// EnterRead is [Guard.CheckRead], and then keeps all operations that write away
-// from the resource until leave is called.
+// EnterRead is Enter for an operation that only reads: others that do so may
+// run beside it. That suits the holders of [Client.RLock] above all, who share
+// one token.
 func (g *Guard) EnterRead(ctx context.Context, resource string, token uint64) (leave func(), err error) {
 	return g.enter(ctx, resource, token, true)
 }
@@ -219,7 +205,7 @@ func (g *Guard) Highest(resource string) uint64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if f := g.fences[resource]; f != nil {
-		return f.highest()
+		return f.highest
 	}
 	return g.floor
 }
@@ -261,7 +247,7 @@ func (g *Guard) admit(ctx context.Context, resource string, token uint64, read b
 	if err := contextErr(ctx); err != nil {
 		return nil, err
 	}
-	f, save, err := g.arrive(ctx, resource, token, read)
+	f, save, err := g.arrive(ctx, resource, token)
 	if err != nil {
 		return nil, err
 	}
@@ -315,7 +301,7 @@ func (g *Guard) admit(ctx context.Context, resource string, token uint64, read b
 // arrive compares a token and makes it the highest in memory. On success the
 // caller is one of the fence's users; save tells whether the store must hear of
 // the token before it counts.
-func (g *Guard) arrive(ctx context.Context, resource string, token uint64, read bool) (f *fence, save bool, err error) {
+func (g *Guard) arrive(ctx context.Context, resource string, token uint64) (f *fence, save bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.fences[resource] == nil && token >= g.floor && len(g.fences) >= g.limit {
@@ -332,17 +318,13 @@ func (g *Guard) arrive(ctx context.Context, resource string, token uint64, read 
 		if token < g.floor {
 			return nil, false, g.staleLocked(resource, token, g.floor)
 		}
-		f = &fence{write: g.floor} // as if that had come to write: for all we know it had
+		f = &fence{}
 		g.fences[resource] = f
 	}
-	if m := f.required(read); token < m {
-		return nil, false, g.staleLocked(resource, token, m)
+	if token < f.highest {
+		return nil, false, g.staleLocked(resource, token, f.highest)
 	}
-	if read {
-		f.read = max(f.read, token)
-	} else {
-		f.write = token
-	}
+	f.highest = token
 	f.users++
 	return f, g.store != nil && f.saved < token, nil
 }
@@ -357,8 +339,8 @@ func (g *Guard) staleLocked(resource string, got, max uint64) error {
 func (g *Guard) admitLocked(resource string, f *fence) {
 	for len(f.queue) > 0 {
 		e := f.queue[0]
-		if m := f.required(e.read); e.token < m {
-			e.ready <- g.staleLocked(resource, e.token, m)
+		if e.token < f.highest {
+			e.ready <- g.staleLocked(resource, e.token, f.highest)
 		} else if f.inside == 0 || e.read && f.inside > 0 {
 			f.inside += step(e.read)
 			g.entered++
@@ -378,16 +360,6 @@ func step(read bool) int {
 	return -1
 }
 
-// required is what a token must reach.
-func (f *fence) required(read bool) uint64 {
-	if read {
-		return f.write
-	}
-	return max(f.write, f.read)
-}
-
-func (f *fence) highest() uint64 { return max(f.write, f.read) }
-
 // trim forgets about an eighth of the resources, those with the lowest tokens,
 // and raises the floor to the highest of these.
 func (g *Guard) trim(ctx context.Context) error {
@@ -401,7 +373,7 @@ func (g *Guard) trim(ctx context.Context) error {
 	tokens := make([]uint64, 0, len(g.fences))
 	for _, f := range g.fences {
 		if f.users == 0 {
-			tokens = append(tokens, f.highest())
+			tokens = append(tokens, f.highest)
 		}
 	}
 	if len(tokens) == 0 {
@@ -422,7 +394,7 @@ func (g *Guard) trim(ctx context.Context) error {
 	defer g.mu.Unlock()
 	g.floor = floor
 	for resource, f := range g.fences {
-		if f.users == 0 && f.highest() <= floor {
+		if f.users == 0 && f.highest <= floor {
 			delete(g.fences, resource)
 		}
 	}

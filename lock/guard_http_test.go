@@ -76,8 +76,8 @@ func TestMiddleware(t *testing.T) {
 	require.Equal(t, Refusal{Error: `lock: stale token: "/f": token 7, 8 has been seen`, Resource: "/f", Got: 7, Max: 8}, f)
 	require.Equal(t, "seven", files["/f"])
 	status, _, _ = call("GET", "/f", "7", "")
-	require.Equal(t, 200, status, "a late reader does no harm")
-	status, _, _ = call("HEAD", "/f", "7", "")
+	require.Equal(t, 412, status)
+	status, _, _ = call("HEAD", "/f", "8", "")
 	require.Equal(t, 200, status)
 
 	for _, c := range []struct {

@@ -25,7 +25,7 @@ func TestFenceLog(t *testing.T) {
 	g := newGuard(t, &GuardOptions{Store: l})
 	require.NoError(t, g.Check(ctx, "a", 7))
 	require.NoError(t, g.Check(ctx, "a", 8))
-	require.NoError(t, g.CheckRead(ctx, "b", 9))
+	require.NoError(t, g.Check(ctx, "b", 9))
 	require.ErrorIs(t, l.Save(ctx, "", 1), ErrInvalid)
 	require.ErrorIs(t, l.Save(ctx, strings.Repeat("x", 2000), 1), ErrInvalid)
 	require.NoError(t, l.Close())
@@ -37,7 +37,7 @@ func TestFenceLog(t *testing.T) {
 	defer l.Close()
 	g = newGuard(t, &GuardOptions{Store: l})
 	stale(t, g.Check(ctx, "a", 7), 7, 8)
-	stale(t, g.CheckRead(ctx, "b", 8), 8, 9)
+	stale(t, g.Check(ctx, "b", 8), 8, 9)
 	require.NoError(t, g.Check(ctx, "b", 9))
 }
 
@@ -57,7 +57,7 @@ func TestFenceLogPowerCut(t *testing.T) {
 			if err := l.Save(context.Background(), resource, 1+i); err != nil {
 				return err
 			}
-			m.check(resource, 1+i, false)
+			m.check(resource, 1+i)
 		}
 		return nil
 	}
@@ -77,9 +77,9 @@ func TestFenceLogPowerCut(t *testing.T) {
 			gotFloor, got, lerr := after.Load()
 			require.NoError(t, lerr)
 			require.GreaterOrEqual(t, gotFloor, floor)
-			for resource, f := range m {
-				if got[resource] < f[0] && gotFloor < f[0] {
-					t.Fatalf("cut %d, seed %d: %q has %d, floor %d, want %d", cut, seed, resource, got[resource], gotFloor, f[0])
+			for resource, want := range m {
+				if got[resource] < want && gotFloor < want {
+					t.Fatalf("cut %d, seed %d: %q has %d, floor %d, want %d", cut, seed, resource, got[resource], gotFloor, want)
 				}
 			}
 			require.NoError(t, after.Save(context.Background(), "new", 99))

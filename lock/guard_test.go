@@ -44,16 +44,6 @@ func TestGuardAdvancesBeforeTheFirstRead(t *testing.T) {
 	require.Equal(t, `lock: stale token: "file": token 7, 8 has been seen`, g.Check(ctx, "file", 7).Error())
 }
 
-func TestGuardReaders(t *testing.T) {
-	ctx, g := t.Context(), newGuard(t, nil)
-	require.NoError(t, g.CheckRead(ctx, "f", 5))
-	require.NoError(t, g.CheckRead(ctx, "f", 7))
-	require.NoError(t, g.CheckRead(ctx, "f", 5), "readers do not refuse one another")
-	stale(t, g.Check(ctx, "f", 6), 6, 7) // but writers before them
-	require.NoError(t, g.Check(ctx, "f", 8))
-	stale(t, g.CheckRead(ctx, "f", 7), 7, 8)
-}
-
 func TestGuardInvalid(t *testing.T) {
 	_, err := NewGuard(&GuardOptions{MaxResources: -1})
 	require.ErrorIs(t, err, ErrInvalid)
@@ -64,8 +54,9 @@ func TestGuardInvalid(t *testing.T) {
 		token    uint64
 	}{{"", 1}, {strings.Repeat("x", 1025), 1}, {"a\xff", 1}, {"a", 0}} {
 		require.ErrorIs(t, g.Check(ctx, c.resource, c.token), ErrInvalid, "%.10q %d", c.resource, c.token)
-		require.ErrorIs(t, g.CheckRead(ctx, c.resource, c.token), ErrInvalid)
 		_, err := g.Enter(ctx, c.resource, c.token)
+		require.ErrorIs(t, err, ErrInvalid)
+		_, err = g.EnterRead(ctx, c.resource, c.token)
 		require.ErrorIs(t, err, ErrInvalid)
 		require.ErrorIs(t, g.Do(ctx, c.resource, c.token, func() error { panic("called") }), ErrInvalid)
 	}
@@ -140,12 +131,12 @@ func TestGuardEnter(t *testing.T) {
 			g := newGuard(t, nil)
 			leave5, r5 := enter(g, 5, true)
 			require.NoError(t, <-r5)
-			leave6, r6 := enter(g, 6, true)
+			leave6, r6 := enter(g, 5, true)
 			require.NoError(t, <-r6)
 			leave8, w8 := enter(g, 8, false)
 			waits(t, w8)
 			leave5b, r5b := enter(g, 5, true)
-			require.ErrorIs(t, <-r5b, ErrStale, "a writer has come")
+			require.ErrorIs(t, <-r5b, ErrStale)
 			leave8b, r8b := enter(g, 8, true)
 			waits(t, r8b) // behind the writer
 			leave5()
@@ -201,7 +192,13 @@ func TestGuardEnter(t *testing.T) {
 			go func() { w <- g.Check(ctx, "f", 6) }()
 			synctest.Wait()
 			r := make(chan error, 1)
-			go func() { r <- g.CheckRead(t.Context(), "f", 6) }()
+			go func() {
+				leave, err := g.EnterRead(t.Context(), "f", 6)
+				if err == nil {
+					leave()
+				}
+				r <- err
+			}()
 			synctest.Wait()
 			waits(t, r)
 			require.ErrorIs(t, <-w, context.DeadlineExceeded)
@@ -255,24 +252,15 @@ func TestGuardRace(t *testing.T) {
 	t.Logf("%d added, %d refused", added, g.Stats().Refused)
 }
 
-// model is the guard as it would be without limits: two maxima for each
+// model is the guard as it would be without limits: the highest token of each
 // resource.
-type model map[string]*[2]uint64 // of writes, of reads
+type model map[string]uint64
 
-func (m model) check(resource string, token uint64, read bool) bool {
-	f := m[resource]
-	if f == nil {
-		f = &[2]uint64{}
-		m[resource] = f
-	}
-	switch {
-	case read && token >= f[0]:
-		f[1] = max(f[1], token)
-	case !read && token >= max(f[0], f[1]):
-		f[0] = token
-	default:
+func (m model) check(resource string, token uint64) bool {
+	if token < m[resource] {
 		return false
 	}
+	m[resource] = token
 	return true
 }
 
@@ -305,21 +293,16 @@ func TestGuardModel(t *testing.T) {
 				newest += 1 + r.Uint64N(3)
 				token = newest
 			}
-			read := r.IntN(3) == 0
-			check := g.Check
-			if read {
-				check = g.CheckRead
-			}
-			err := check(ctx, resource, token)
+			err := g.Check(ctx, resource, token)
 			if errors.Is(err, errDisk) {
 				continue // the model never heard of it: the guard may be stricter
 			}
 			want := true
 			if err == nil || !limited {
-				want = m.check(resource, token, read)
+				want = m.check(resource, token)
 			}
 			if err == nil && !want || err != nil && (!limited || fresh) && want {
-				t.Fatalf("seed %d: Check(%q, %d, read %v) = %v, want %v", seed, resource, token, read, err, want)
+				t.Fatalf("seed %d: Check(%q, %d) = %v, want %v", seed, resource, token, err, want)
 			}
 		}
 	}
