@@ -8,7 +8,6 @@ import (
 	"maps"
 	"sync"
 
-	"github.com/ashlar-go/ashlar/internal/vfs"
 	"github.com/ashlar-go/ashlar/internal/wal"
 )
 
@@ -61,10 +60,12 @@ const (
 
 // OpenFenceLog opens the fences in a directory, which it owns until Close, or
 // makes new ones. Errors wrap [ErrCorrupt], [ErrVersion], or the file system's.
-func OpenFenceLog(dir string) (*FenceLog, error) { return openFenceLog(dir, vfs.OS) }
+func OpenFenceLog(dir string) (*FenceLog, error) {
+	return openFenceLog(dir, &wal.Options{SegmentSize: 4 << 20})
+}
 
-func openFenceLog(dir string, fsys vfs.FS) (*FenceLog, error) {
-	log, err := wal.Open(dir, &wal.Options{FS: fsys, SegmentSize: 4 << 20})
+func openFenceLog(dir string, o *wal.Options) (*FenceLog, error) {
+	log, err := wal.Open(dir, o)
 	if err != nil {
 		return nil, fenceError(err)
 	}

@@ -41,6 +41,9 @@ func TestFenceLog(t *testing.T) {
 	require.NoError(t, g.Check(ctx, "b", 9))
 }
 
+// small makes segments so small that there are many.
+func small(fsys vfs.FS) *wal.Options { return &wal.Options{FS: fsys, SegmentSize: 4 << 10} }
+
 // Whatever Save and Trim acknowledged before the power went is there after it:
 // cut at every call that changes the disk, with rewriting going on.
 func TestFenceLogPowerCut(t *testing.T) {
@@ -66,13 +69,13 @@ func TestFenceLogPowerCut(t *testing.T) {
 		sim := vfs.NewSim()
 		sim.CutAt(cut)
 		m, floor := model{}, uint64(0)
-		l, err := openFenceLog("fences", sim)
+		l, err := openFenceLog("fences", small(sim))
 		if err == nil {
 			err = run(l, rand.New(rand.NewPCG(uint64(cut), 2)), m, &floor)
 			l.Close()
 		}
 		for seed := range uint64(4) {
-			after, oerr := openFenceLog("fences", sim.Crash(seed))
+			after, oerr := openFenceLog("fences", small(sim.Crash(seed)))
 			require.NoError(t, oerr, "cut %d, seed %d", cut, seed)
 			gotFloor, got, lerr := after.Load()
 			require.NoError(t, lerr)
@@ -94,7 +97,7 @@ func TestFenceLogPowerCut(t *testing.T) {
 
 // The log stays small however many tokens pass through it.
 func TestFenceLogRewrites(t *testing.T) {
-	l, err := openFenceLog("fences", vfs.NewSim())
+	l, err := openFenceLog("fences", small(vfs.NewSim()))
 	require.NoError(t, err)
 	l.above = 4096
 	ctx := t.Context()
@@ -112,7 +115,7 @@ func TestFenceLogRewrites(t *testing.T) {
 // A token that another call has written, but not yet synced, does not count.
 func TestFenceLogWaitsForTheSync(t *testing.T) {
 	sim := vfs.NewSim()
-	l, err := openFenceLog("fences", sim)
+	l, err := openFenceLog("fences", small(sim))
 	require.NoError(t, err)
 	syncing, sync1 := make(chan bool, 8), make(chan bool)
 	sim.SetHook(func(op vfs.Op) error {
@@ -138,7 +141,7 @@ func TestFenceLogWaitsForTheSync(t *testing.T) {
 // A failed flush ends the log's life, and the guard lets nobody in on it.
 func TestFenceLogFailedSync(t *testing.T) {
 	sim := vfs.NewSim()
-	l, err := openFenceLog("fences", sim)
+	l, err := openFenceLog("fences", small(sim))
 	require.NoError(t, err)
 	g := newGuard(t, &GuardOptions{Store: l})
 	require.NoError(t, g.Check(t.Context(), "f", 5))
@@ -158,7 +161,7 @@ func TestFenceLogFailedSync(t *testing.T) {
 // A full disk refuses a token and forgets nothing; later there is room again.
 func TestFenceLogFullDisk(t *testing.T) {
 	sim := vfs.NewSim()
-	l, err := openFenceLog("fences", sim)
+	l, err := openFenceLog("fences", small(sim))
 	require.NoError(t, err)
 	ctx := t.Context()
 	require.NoError(t, l.Save(ctx, "f", 5))
@@ -172,7 +175,7 @@ func TestFenceLogFullDisk(t *testing.T) {
 	require.ErrorIs(t, l.Save(ctx, "f", 6), vfs.ErrNoSpace, "it was not taken for saved")
 	sim.SetHook(nil)
 	require.NoError(t, l.Save(ctx, "f", 6))
-	after, err := openFenceLog("fences", sim.Crash(1))
+	after, err := openFenceLog("fences", small(sim.Crash(1)))
 	require.NoError(t, err)
 	_, got, _ := after.Load()
 	require.Equal(t, uint64(6), got["f"])
@@ -199,11 +202,11 @@ func TestFenceLogCorrupt(t *testing.T) {
 			require.NoError(t, err)
 		}
 		require.NoError(t, w.Close())
-		_, err = openFenceLog("fences", sim)
+		_, err = openFenceLog("fences", small(sim))
 		require.ErrorIs(t, err, c.want, name)
 	}
 	sim := vfs.NewSim()
-	l, err := openFenceLog("fences", sim)
+	l, err := openFenceLog("fences", small(sim))
 	require.NoError(t, err)
 	for i := range uint64(100) {
 		require.NoError(t, l.Save(t.Context(), "f", 1+i))
@@ -216,7 +219,7 @@ func TestFenceLogCorrupt(t *testing.T) {
 			_ = sim.Flip(filepath.Join("fences", n), 1000, 3)
 		}
 	}
-	_, err = openFenceLog("fences", sim)
+	_, err = openFenceLog("fences", small(sim))
 	require.ErrorIs(t, err, ErrCorrupt, "a damaged log is not taken for an empty one")
 }
 
