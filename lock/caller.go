@@ -1,27 +1,25 @@
 package lock
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/ashlar-go/ashlar/lock/internal/core"
 	"github.com/ashlar-go/ashlar/lock/internal/wire"
 )
 
-// errNoSession is the servers' word that they do not know the session.
-var errNoSession = errors.New("lock: no such session")
-
-// errGone is the servers' word that a request is over.
-var errGone = errors.New("lock: request is over")
+var (
+	// errNoSession is the servers' word that they do not know the session.
+	errNoSession = errors.New("lock: no such session")
+	// errGone is the servers' word that a request is over.
+	errGone = errors.New("lock: request is over")
+)
 
 // A refusal is a definite answer that repeating will not change.
 type refusal struct{ err error }
@@ -34,24 +32,23 @@ func refused(err error) bool {
 	return errors.As(err, &r)
 }
 
-// A caller sends requests to whichever server leads.
+// A caller sends requests to whichever server leads, over one connection at a
+// time.
 type caller struct {
-	rt      http.RoundTripper
-	scheme  string
-	timeout time.Duration
+	o *Options
 
-	mu    sync.Mutex
-	nodes []string // host:port; those given, and leaders that were named
-	at    int      // index of the one to ask
+	mu      sync.Mutex
+	nodes   []string // host:port; those given, and leaders that were named
+	at      int      // index of the one to ask
+	cur     *conn    // nil: none
+	dialing chan struct{}
+	closed  bool
 }
 
 func newCaller(nodes []string, o *Options) (*caller, error) {
-	c := &caller{rt: o.Transport, scheme: "http", timeout: o.RequestTimeout}
-	if o.TLS != nil {
-		c.scheme = "https"
-	}
+	c := &caller{o: o}
 	for _, n := range nodes {
-		n = strings.TrimPrefix(n, c.scheme+"://")
+		n = strings.TrimPrefix(strings.TrimPrefix(n, "http://"), "https://")
 		if n == "" || strings.ContainsAny(n, "/ ") {
 			return nil, fmt.Errorf("%w: node %q: want host:port", ErrInvalid, n)
 		}
@@ -62,36 +59,99 @@ func newCaller(nodes []string, o *Options) (*caller, error) {
 }
 
 func (c *caller) close() {
-	if t, ok := c.rt.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
+	c.mu.Lock()
+	c.closed = true
+	cur := c.cur
+	c.mu.Unlock()
+	if cur != nil {
+		cur.fail(ErrClosed)
 	}
 }
 
-func (c *caller) node() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.nodes[c.at]
-}
+// conn returns the connection, making one if need be. Of several callers one
+// dials.
+func (c *caller) conn(ctx context.Context) (*conn, error) {
+	for {
+		c.mu.Lock()
+		if c.closed {
+			c.mu.Unlock()
+			return nil, ErrClosed
+		}
+		if c.cur != nil {
+			cur := c.cur
+			c.mu.Unlock()
+			err := cur.broken()
+			if err == nil {
+				return cur, nil
+			}
+			c.leave(cur, err)
+			continue
+		}
+		if wait := c.dialing; wait != nil {
+			c.mu.Unlock()
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return nil, context.Cause(ctx)
+			}
+		}
+		done := make(chan struct{})
+		c.dialing = done
+		node := c.nodes[c.at]
+		c.mu.Unlock()
 
-// leadBy makes addr the server to ask.
-func (c *caller) leadBy(addr string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if i := slices.Index(c.nodes, addr); i >= 0 {
-		c.at = i
-	} else if len(c.nodes) < 64 {
-		c.nodes = append(c.nodes, addr)
-		c.at = len(c.nodes) - 1
+		nc, err := connect(ctx, node, c.o)
+		c.mu.Lock()
+		c.dialing = nil
+		if err != nil {
+			c.moveOn(node, err)
+		} else if c.closed {
+			err = ErrClosed
+		} else {
+			c.cur = nc
+		}
+		c.mu.Unlock()
+		close(done)
+		if err != nil {
+			if nc != nil {
+				nc.fail(err)
+			}
+			return nil, err
+		}
+		return nc, nil
 	}
 }
 
-// leave moves on from a server that did not help, unless somebody else has.
-func (c *caller) leave(node string) {
+// leave gives up a connection because of err, unless somebody else has.
+func (c *caller) leave(old *conn, err error) {
+	old.fail(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.nodes[c.at] == node {
-		c.at = (c.at + 1) % len(c.nodes)
+	if c.cur == old {
+		c.cur = nil
+		c.moveOn(old.node, err)
 	}
+}
+
+// moveOn chooses the server to ask after node did not help. The caller holds mu.
+func (c *caller) moveOn(node string, err error) {
+	if c.nodes[c.at] != node {
+		return // it has been chosen already
+	}
+	var r *redirect
+	if errors.As(err, &r) && r.leader != "" && r.leader != node {
+		if i := slices.Index(c.nodes, r.leader); i >= 0 {
+			c.at = i
+			return
+		}
+		if len(c.nodes) < 64 {
+			c.nodes = append(c.nodes, r.leader)
+			c.at = len(c.nodes) - 1
+			return
+		}
+	}
+	c.at = (c.at + 1) % len(c.nodes)
 }
 
 // retry repeats f, which makes one call, until it gets a definite answer or ctx
@@ -99,17 +159,21 @@ func (c *caller) leave(node string) {
 func (c *caller) retry(ctx context.Context, f func(ctx context.Context) error) error {
 	pause := 5 * time.Millisecond
 	var last error
-	for {
+	for tries := 0; ; tries++ {
 		if err := contextErr(ctx); err != nil {
 			return afterTries(err, last)
 		}
-		tctx, cancel := context.WithTimeout(ctx, c.timeout)
+		tctx, cancel := context.WithTimeout(ctx, c.o.RequestTimeout)
 		err := f(tctx)
 		cancel()
-		if err == nil || refused(err) || errors.Is(err, errNoSession) {
+		if err == nil || refused(err) || errors.Is(err, errNoSession) || errors.Is(err, ErrClosed) {
 			return err
 		}
 		last = err
+		var r *redirect
+		if errors.As(err, &r) && r.leader != "" && tries < 3 {
+			continue // told where to go: no reason to wait
+		}
 		t := time.NewTimer(pause/2 + rand.N(pause))
 		select {
 		case <-t.C:
@@ -127,98 +191,64 @@ func afterTries(err, last error) error {
 	return fmt.Errorf("%w; last try: %w", err, last)
 }
 
-// call makes one request. in, if not nil, is sent as JSON; out receives the
-// answer if it is an outcome or a session.
-func (c *caller) call(ctx context.Context, method, path string, in, out any) error {
-	resp, node, err := c.do(ctx, method, path, in)
+// call makes one request and returns the frame that answers it.
+func (c *caller) call(ctx context.Context, k wire.Kind, payload []byte) (frame, error) {
+	nc, err := c.conn(ctx)
 	if err != nil {
-		return err
+		return frame{}, err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if err != nil {
-		c.leave(node)
-		return err
-	}
-	switch resp.StatusCode {
-	case http.StatusOK, http.StatusCreated, http.StatusAccepted, http.StatusConflict, http.StatusGone, http.StatusTooManyRequests:
-		if out == nil {
-			return nil
+	a := nc.ask(ctx, k, payload, c.o.RequestTimeout*9/10)
+	switch {
+	case a.err != nil:
+		if err := nc.broken(); err != nil {
+			c.leave(nc, err)
 		}
-		if err := json.Unmarshal(body, out); err != nil {
-			return fmt.Errorf("lock: %s answered %.100q", node, body)
-		}
-		return nil
-	case http.StatusNotFound:
-		var o wire.Outcome
-		if json.Unmarshal(body, &o) == nil && o.State == wire.NoSession {
-			return errNoSession
-		}
-	case http.StatusMisdirectedRequest:
-		if l := resp.Header.Get(wire.LeaderHeader); l != "" {
-			c.leadBy(l)
-		} else {
-			c.leave(node)
-		}
-		return fmt.Errorf("lock: %s does not lead", node)
+		return a, a.err
+	case a.kind == wire.NotLeader:
+		err := &redirect{nc.node, string(a.payload)}
+		c.leave(nc, err)
+		return a, err
+	case a.kind == wire.Failed:
+		return a, fmt.Errorf("lock: %s: %s", nc.node, a.payload)
+	case a.kind == wire.Invalid:
+		return a, &refusal{fmt.Errorf("%w: %s", ErrInvalid, a.payload)}
 	}
-	var f wire.Failure
-	if json.Unmarshal(body, &f) != nil || f.Error == "" {
-		f.Error = fmt.Sprintf("%.100q", body)
-	}
-	err = fmt.Errorf("lock: %s: %s: %s", node, resp.Status, f.Error)
-	if resp.StatusCode >= 500 {
-		c.leave(node)
-		return err
-	}
-	return &refusal{fmt.Errorf("%w: %w", ErrInvalid, err)}
+	return a, nil
 }
 
-// do sends one request to the server that is thought to lead.
-func (c *caller) do(ctx context.Context, method, path string, in any) (*http.Response, string, error) {
-	node := c.node()
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return nil, node, err
-		}
-		body = bytes.NewReader(b)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.scheme+"://"+node+path, body)
+// command has the servers execute one command. errNoSession: they do not know
+// the session.
+func (c *caller) command(ctx context.Context, cmd *core.Command) (res core.Result, label string, err error) {
+	a, err := c.call(ctx, wire.AskCommand, cmd.Append(make([]byte, 0, 128)))
 	if err != nil {
-		return nil, node, &refusal{err}
+		return res, "", err
 	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+	if a.kind != wire.Done {
+		return res, "", &refusal{fmt.Errorf("lock: unexpected answer of kind %d", a.kind)}
 	}
-	resp, err := c.rt.RoundTrip(req)
-	if err != nil {
-		c.leave(node)
-		return nil, node, err
+	if res, label, err = wire.ParseResult(a.payload); err != nil {
+		return res, "", &refusal{err}
 	}
-	return resp, node, nil
+	if res.Status == core.StatusNoSession {
+		err = errNoSession
+	}
+	return res, label, err
 }
 
-// outcomeError translates a request's final state.
-func outcomeError(o wire.Outcome, key string) error {
+// statusError translates the status of a request that got no lock.
+func statusError(s core.Status, key string) error {
 	var err error
-	switch o.State {
-	case wire.HeldBySelf:
+	switch s {
+	case core.StatusHeldBySelf:
 		err = ErrHeldBySelf
-	case wire.Conflict:
+	case core.StatusConflict:
 		err = ErrIncompatible
-	case wire.TooMany:
+	case core.StatusTooMany:
 		err = ErrTooMany
-	case wire.NoSession:
-		return errNoSession
-	case wire.NotHeld, wire.Released, wire.Gone:
+	case core.StatusNotHeld:
 		err = ErrNotHeld
 	default:
-		return fmt.Errorf("lock: %q: unexpected state %q", key, o.State)
+		return fmt.Errorf("lock: %.80q: unexpected status %v", key, s)
 	}
-	if o.Error != "" {
-		return fmt.Errorf("%w: %q: %s", err, key, o.Error)
-	}
-	return fmt.Errorf("%w: %q", err, key)
+	return fmt.Errorf("%w: %.80q", err, key)
 }

@@ -3,14 +3,13 @@ package lock
 import (
 	"context"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"sync"
 	"time"
 
+	"github.com/ashlar-go/ashlar/lock/internal/core"
 	"github.com/ashlar-go/ashlar/lock/internal/wire"
 )
 
@@ -20,9 +19,9 @@ import (
 // request starts a new session. It is safe for concurrent use by multiple
 // goroutines. Use [Dial].
 type Client struct {
-	opts Options
-	log  *slog.Logger
-	http *caller
+	opts    Options
+	log     *slog.Logger
+	servers *caller
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -37,7 +36,7 @@ type Client struct {
 // A session is one lease and everything that hangs on it.
 type session struct {
 	c      *Client
-	id     string
+	id     core.SessionID
 	cancel context.CancelFunc // ends its goroutines
 	over   chan struct{}      // closed when the session is lost or closed
 	fresh  chan struct{}      // capacity 1: the lease was extended
@@ -72,7 +71,7 @@ func Dial(ctx context.Context, nodes []string, opts *Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{opts: o, log: o.Logger, http: h}
+	c := &Client{opts: o, log: o.Logger, servers: h}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	if _, err := c.current(ctx); err != nil {
 		c.Close()
@@ -127,17 +126,19 @@ func (c *Client) current(ctx context.Context) (*session, error) {
 }
 
 func (c *Client) openSession(ctx context.Context) (*session, error) {
-	var raw [16]byte
-	rand.Read(raw[:])
 	s := &session{
-		c: c, id: hex.EncodeToString(raw[:]), over: make(chan struct{}), fresh: make(chan struct{}, 1),
+		c: c, over: make(chan struct{}), fresh: make(chan struct{}, 1),
 		requests: map[uint64]*pending{},
 	}
+	rand.Read(s.id[:])
 	sent := c.opts.Clock() // of the last try: the lease counts from there
-	err := c.http.retry(ctx, func(ctx context.Context) error {
+	err := c.servers.retry(ctx, func(ctx context.Context) error {
 		sent = c.opts.Clock()
-		var out wire.Session
-		return c.http.call(ctx, "POST", wire.Sessions, wire.Session{ID: s.id, TTLms: c.opts.TTL.Milliseconds(), Label: c.opts.Label}, &out)
+		res, _, err := c.servers.command(ctx, &core.Command{Op: core.OpOpen, Session: s.id, TTL: c.opts.TTL, Value: []byte(c.opts.Label)})
+		if err == nil && res.Status != core.StatusOK {
+			err = &refusal{fmt.Errorf("%w: too many sessions", ErrTooMany)}
+		}
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("lock: open session: %w", err)
@@ -164,8 +165,6 @@ func (s *session) alive() bool {
 }
 
 func (s *session) aliveLocked() bool { return !s.ended && s.c.opts.Clock() < s.expires }
-
-func (s *session) path() string { return wire.Sessions + "/" + s.id }
 
 // keepAlive renews the lease and ends the session when it has run out.
 func (s *session) keepAlive(ctx context.Context) {
@@ -208,8 +207,11 @@ func (s *session) keepAlive(ctx context.Context) {
 				defer s.c.wg.Done()
 				tctx, cancel := context.WithTimeout(ctx, s.c.opts.RequestTimeout)
 				defer cancel()
-				var out wire.Session
-				done <- s.c.http.call(tctx, "PUT", s.path(), nil, &out)
+				a, err := s.c.servers.call(tctx, wire.AskRenew, s.id[:])
+				if err == nil && a.kind != wire.Renewed {
+					err = errNoSession
+				}
+				done <- err
 			}()
 		}
 	}
@@ -241,12 +243,18 @@ func (s *session) end(cause error) {
 	// Tell the servers, so that others need not wait for the lease. If they do
 	// not hear of it, the lease will end there too.
 	s.c.detach(func(ctx context.Context) error {
-		err := s.c.http.call(ctx, "DELETE", s.path(), nil, nil)
-		if errors.Is(err, errNoSession) {
-			err = nil
-		}
-		return err
+		return s.command(ctx, &core.Command{Op: core.OpClose})
 	})
+}
+
+// command executes something that may find the session gone.
+func (s *session) command(ctx context.Context, cmd *core.Command) error {
+	cmd.Session = s.id
+	_, _, err := s.c.servers.command(ctx, cmd)
+	if errors.Is(err, errNoSession) {
+		err = nil
+	}
+	return err
 }
 
 // detach runs something that must reach the servers even though its caller no
@@ -258,7 +266,7 @@ func (c *Client) detach(f func(ctx context.Context) error) {
 		// Not c.ctx: Close waits for it.
 		ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.TTL, 5*time.Second))
 		defer cancel()
-		if err := c.http.retry(ctx, f); err != nil {
+		if err := c.servers.retry(ctx, f); err != nil {
 			c.log.Info("not told to the servers", "err", err)
 		}
 	}()
@@ -277,7 +285,7 @@ func (c *Client) Close() error {
 	}
 	c.cancel()
 	c.wg.Wait()
-	c.http.close()
+	c.servers.close()
 	return nil
 }
 
@@ -289,7 +297,7 @@ func (c *Client) Session() string {
 	if c.session == nil {
 		return ""
 	}
-	return c.session.id
+	return c.session.id.String()
 }
 
 // Lock waits for its turn and takes the lock of key, which nobody else holds
@@ -300,37 +308,37 @@ func (c *Client) Session() string {
 // Errors: ctx's; [ErrHeldBySelf], [ErrIncompatible], [ErrTooMany],
 // [ErrInvalid], [ErrClosed].
 func (c *Client) Lock(ctx context.Context, key string) (*Lock, error) {
-	return c.acquire(ctx, key, wire.Request{})
+	return c.acquire(ctx, key, request{})
 }
 
 // TryLock takes the lock if nobody holds it or waits for it, and otherwise
 // returns a [*HeldError]. It never queues.
 func (c *Client) TryLock(ctx context.Context, key string) (*Lock, error) {
-	return c.acquire(ctx, key, wire.Request{Try: true})
+	return c.acquire(ctx, key, request{try: true})
 }
 
 // RLock waits for its turn and takes a shared hold of key: readers hold it
 // together, never with a holder of Lock. The queue is first come, first
 // served: a reader behind a waiting writer waits too, so neither side starves.
 func (c *Client) RLock(ctx context.Context, key string) (*Lock, error) {
-	return c.acquire(ctx, key, wire.Request{Kind: "shared"})
+	return c.acquire(ctx, key, request{kind: core.Shared})
 }
 
 // TryRLock is RLock without waiting.
 func (c *Client) TryRLock(ctx context.Context, key string) (*Lock, error) {
-	return c.acquire(ctx, key, wire.Request{Kind: "shared", Try: true})
+	return c.acquire(ctx, key, request{kind: core.Shared, try: true})
 }
 
 // Acquire waits for its turn and takes weight of the limit permits of the
 // semaphore key, 1 ≤ weight ≤ limit. All who use a semaphore at one time must
 // name the same limit; others get [ErrIncompatible].
 func (c *Client) Acquire(ctx context.Context, key string, weight, limit uint32) (*Lock, error) {
-	return c.acquire(ctx, key, wire.Request{Kind: "permit", Weight: weight, Limit: limit})
+	return c.acquire(ctx, key, request{kind: core.Permit, weight: weight, limit: limit})
 }
 
 // TryAcquire is Acquire without waiting.
 func (c *Client) TryAcquire(ctx context.Context, key string, weight, limit uint32) (*Lock, error) {
-	return c.acquire(ctx, key, wire.Request{Kind: "permit", Weight: weight, Limit: limit, Try: true})
+	return c.acquire(ctx, key, request{kind: core.Permit, weight: weight, limit: limit, try: true})
 }
 
 // Campaign waits until this client is elected under name, by taking its lock,
@@ -338,21 +346,26 @@ func (c *Client) TryAcquire(ctx context.Context, key string, weight, limit uint3
 // token tells terms of office apart, and fences what the leader writes.
 // Unlock resigns.
 func (c *Client) Campaign(ctx context.Context, name string, value []byte) (*Lock, error) {
-	if value == nil {
-		value = []byte{}
-	}
-	return c.acquire(ctx, name, wire.Request{Value: value})
+	return c.acquire(ctx, name, request{value: value})
 }
 
-func (c *Client) acquire(ctx context.Context, key string, req wire.Request) (*Lock, error) {
+// A request is what is asked for.
+type request struct {
+	kind          core.Kind
+	weight, limit uint32
+	try           bool
+	value         []byte
+}
+
+func (c *Client) acquire(ctx context.Context, key string, req request) (*Lock, error) {
 	if err := checkKey(key); err != nil {
 		return nil, err
 	}
-	if req.Kind == "permit" && (req.Weight < 1 || req.Weight > req.Limit) {
-		return nil, fmt.Errorf("%w: weight %d of limit %d", ErrInvalid, req.Weight, req.Limit)
+	if req.kind == core.Permit && (req.weight < 1 || req.weight > req.limit) {
+		return nil, fmt.Errorf("%w: weight %d of limit %d", ErrInvalid, req.weight, req.limit)
 	}
-	if len(req.Value) > maxValue {
-		return nil, fmt.Errorf("%w: value of %d bytes, above %d", ErrInvalid, len(req.Value), maxValue)
+	if len(req.value) > maxValue {
+		return nil, fmt.Errorf("%w: value of %d bytes, above %d", ErrInvalid, len(req.value), maxValue)
 	}
 	for {
 		if err := contextErr(ctx); err != nil {
@@ -372,7 +385,7 @@ func (c *Client) acquire(ctx context.Context, key string, req wire.Request) (*Lo
 
 // acquire makes one request in one session. errNoSession: the session ended
 // before the grant.
-func (s *session) acquire(ctx context.Context, key string, req wire.Request) (*Lock, error) {
+func (s *session) acquire(ctx context.Context, key string, req request) (*Lock, error) {
 	p := &pending{key: key, grant: make(chan uint64, 1)}
 	s.mu.Lock()
 	if s.ended {
@@ -380,8 +393,8 @@ func (s *session) acquire(ctx context.Context, key string, req wire.Request) (*L
 		return nil, errNoSession
 	}
 	s.nextReq++
-	req.Session, req.Req = s.id, s.nextReq
-	s.requests[req.Req] = p
+	n := s.nextReq
+	s.requests[n] = p
 	s.mu.Unlock()
 
 	actx, cancel := context.WithCancel(ctx)
@@ -389,16 +402,19 @@ func (s *session) acquire(ctx context.Context, key string, req wire.Request) (*L
 	stop := context.AfterFunc(s.c.ctx, cancel)
 	defer stop()
 
-	var out wire.Outcome
-	err := s.c.http.retry(actx, func(ctx context.Context) error {
-		out = wire.Outcome{}
-		return s.c.http.call(ctx, "POST", lockPath(key)+"/requests", req, &out)
+	cmd := core.Command{Op: core.OpEnqueue, Session: s.id, Req: n, Key: key, Kind: req.kind, Weight: req.weight, Limit: req.limit,
+		Try: req.try, Value: req.value}
+	var res core.Result
+	var label string
+	err := s.c.servers.retry(actx, func(ctx context.Context) (err error) {
+		res, label, err = s.c.servers.command(ctx, &cmd)
+		return err
 	})
 	if err != nil {
 		if !errors.Is(err, errNoSession) && !refused(err) {
-			s.abandon(req.Req, key) // it may be queued or granted, for all we know
+			s.abandon(n, key) // it may be queued or granted, for all we know
 		} else {
-			s.forget(req.Req)
+			s.forget(n)
 		}
 		if errors.Is(err, errNoSession) {
 			s.end(fmt.Errorf("%w: the servers ended the session", ErrLost))
@@ -411,36 +427,32 @@ func (s *session) acquire(ctx context.Context, key string, req wire.Request) (*L
 		}
 		return nil, err
 	}
-	switch out.State {
-	case wire.Granted:
-		return s.granted(req.Req, p, out.Token)
-	case wire.Queued:
-	case wire.Held:
-		s.forget(req.Req)
-		e := &HeldError{Key: key}
-		if h := out.Holder; h != nil {
-			e.Holder, e.Token, e.Since = h.Label, h.Token, moment(h.Since)
-		}
-		return nil, e
-	case wire.Gone:
+	switch res.Status {
+	case core.StatusGranted:
+		return s.granted(n, p, res.Token)
+	case core.StatusQueued:
+	case core.StatusHeld:
+		s.forget(n)
+		return nil, &HeldError{Key: key, Holder: label, Token: res.Token, Since: moment(res.Since)}
+	case core.StatusGone:
 		// It was so late that the servers take it for one of long ago: it is
 		// not queued and never will be.
-		s.forget(req.Req)
+		s.forget(n)
 		return nil, errGone
 	default:
-		s.forget(req.Req)
-		return nil, outcomeError(out, key)
+		s.forget(n)
+		return nil, statusError(res.Status, key)
 	}
 	select {
 	case token := <-p.grant:
-		return s.granted(req.Req, p, token)
+		return s.granted(n, p, token)
 	case <-s.over:
 		if s.c.ctx.Err() != nil {
 			return nil, ErrClosed
 		}
 		return nil, errNoSession
 	case <-ctx.Done():
-		s.abandon(req.Req, key)
+		s.abandon(n, key)
 		return nil, context.Cause(ctx)
 	}
 }
@@ -472,28 +484,6 @@ func (s *session) forget(req uint64) {
 func (s *session) abandon(req uint64, key string) {
 	s.forget(req)
 	s.c.detach(func(ctx context.Context) error {
-		err := s.c.http.call(ctx, "DELETE", requestPath(key, req, s.id), nil, nil)
-		if errors.Is(err, errNoSession) {
-			err = nil
-		}
-		return err
+		return s.command(ctx, &core.Command{Op: core.OpCancel, Req: req, Key: key})
 	})
-}
-
-func lockPath(key string) string { return wire.Locks + "/" + escapeKey(key) }
-
-// escapeKey makes one path segment of a key. A key of only dots would be taken
-// for a relative path.
-func escapeKey(key string) string {
-	switch key {
-	case ".":
-		return "%2E"
-	case "..":
-		return "%2E%2E"
-	}
-	return url.PathEscape(key)
-}
-
-func requestPath(key string, req uint64, session string) string {
-	return fmt.Sprintf("%s/requests/%d?session=%s", lockPath(key), req, session)
 }

@@ -2,6 +2,8 @@ package lock
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/ashlar-go/ashlar/lock/internal/wire"
@@ -40,9 +42,16 @@ func (c *Client) Inspect(ctx context.Context, key string) (Info, error) {
 		return Info{}, ErrClosed
 	}
 	var out wire.Lock
-	err := c.http.retry(ctx, func(ctx context.Context) error {
+	err := c.servers.retry(ctx, func(ctx context.Context) error {
+		a, err := c.servers.call(ctx, wire.AskInspect, []byte(key))
+		if err != nil {
+			return err
+		}
 		out = wire.Lock{}
-		return c.http.call(ctx, "GET", lockPath(key), nil, &out)
+		if err := json.Unmarshal(a.payload, &out); err != nil || a.kind != wire.Inspected {
+			return &refusal{fmt.Errorf("lock: answer of kind %d to an inspection: %.80q", a.kind, a.payload)}
+		}
+		return nil
 	})
 	if err != nil {
 		return Info{}, err

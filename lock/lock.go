@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"sync"
 
-	"github.com/ashlar-go/ashlar/lock/internal/wire"
+	"github.com/ashlar-go/ashlar/lock/internal/core"
 )
 
 // A Lock is one hold of one key: exclusive, shared, or some permits. It is safe
@@ -112,10 +112,13 @@ func (l *Lock) Unlock(ctx context.Context) error {
 	if err := l.let(); err != nil {
 		return err
 	}
-	var out wire.Outcome
-	err := l.s.c.http.retry(ctx, func(ctx context.Context) error { return l.release(ctx, &out) })
+	var res core.Result
+	err := l.s.c.servers.retry(ctx, func(ctx context.Context) (err error) {
+		res, _, err = l.s.c.servers.command(ctx, l.release())
+		return err
+	})
 	switch {
-	case err == nil && out.State == wire.Released:
+	case err == nil && res.Status == core.StatusReleased:
 		l.s.forget(l.req)
 		return nil
 	case err == nil || errors.Is(err, errNoSession):
@@ -140,18 +143,9 @@ func (l *Lock) UnlockAsync() {
 
 func (l *Lock) releaseLater() {
 	l.s.forget(l.req)
-	l.s.c.detach(func(ctx context.Context) error {
-		var out wire.Outcome
-		err := l.release(ctx, &out)
-		if errors.Is(err, errNoSession) {
-			err = nil
-		}
-		return err
-	})
+	l.s.c.detach(func(ctx context.Context) error { return l.s.command(ctx, l.release()) })
 }
 
-func (l *Lock) release(ctx context.Context, out *wire.Outcome) error {
-	*out = wire.Outcome{}
-	path := fmt.Sprintf("%s&token=%d", requestPath(l.key, l.req, l.s.id), l.token)
-	return l.s.c.http.call(ctx, "DELETE", path, nil, out)
+func (l *Lock) release() *core.Command {
+	return &core.Command{Op: core.OpRelease, Session: l.s.id, Req: l.req, Key: l.key, Token: l.token}
 }

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"time"
 	"unicode/utf8"
+
+	"github.com/ashlar-go/ashlar/lock/internal/core"
 )
 
 // Options configures [Dial]. Nil, and a zero field, mean the default.
@@ -29,7 +30,7 @@ type Options struct {
 	// bytes. Default: program, process number and host.
 	Label string
 
-	// TLS is used to reach the servers. Nil: plain HTTP.
+	// TLS is used to reach the servers. Nil: plain TCP.
 	TLS *tls.Config
 
 	// RequestTimeout bounds one try at one server, after which the next is
@@ -44,9 +45,8 @@ type Options struct {
 	// Simulations replace it.
 	Clock func() time.Duration
 
-	// Transport carries the requests, in simulations. Default: HTTP/1.1 over
-	// TCP with TLS above.
-	Transport http.RoundTripper
+	// Dial opens a connection to a server, below TLS. Default: TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
 func (o *Options) withDefaults() (Options, error) {
@@ -84,22 +84,17 @@ func (o *Options) withDefaults() (Options, error) {
 	case c.RequestTimeout < 0:
 		return c, fmt.Errorf("%w: RequestTimeout %v is negative", ErrInvalid, c.RequestTimeout)
 	}
-	if c.Transport == nil {
-		c.Transport = &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: c.RequestTimeout}).DialContext,
-			TLSClientConfig:     c.TLS,
-			MaxIdleConnsPerHost: 256, // one per request under way; the default of 2 would redial
-			IdleConnTimeout:     time.Minute,
-			DisableCompression:  true,
-		}
+	if c.Dial == nil {
+		var d net.Dialer
+		c.Dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
 	}
 	return c, nil
 }
 
 const (
-	maxKey   = 1024
-	maxLabel = 256
-	maxValue = 1024
+	maxKey   = core.MaxKey
+	maxLabel = core.MaxLabel
+	maxValue = core.MaxValue
 )
 
 func checkKey(key string) error {

@@ -32,6 +32,7 @@ func (n *Node) routes() http.Handler {
 	m.HandleFunc("GET /v1/locks/{key}/requests/{req}/events", n.requestEvents)
 	m.HandleFunc("DELETE /v1/locks/{key}/requests/{req}", n.release)
 	m.HandleFunc("GET /v1/locks/{key}", n.inspect)
+	m.HandleFunc("GET "+wire.StreamPath, n.upgrade)
 	m.HandleFunc("GET /v1/cluster", n.cluster)
 	m.HandleFunc("POST /v1/cluster/members", n.addMember)
 	m.HandleFunc("DELETE /v1/cluster/members/{id}", n.removeMember)
@@ -90,13 +91,13 @@ func decode(r *http.Request, v any) error {
 	return nil
 }
 
-// quorumTimeout bounds how long a request waits for a majority.
-func (n *Node) bounded(r *http.Request) (context.Context, context.CancelFunc) {
+// bounded is ctx with a limit on how long a request waits for a majority.
+func (n *Node) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	d := n.opts.HeartbeatTimeout
 	if d == 0 {
 		d = time.Second
 	}
-	return context.WithTimeout(r.Context(), 5*d)
+	return context.WithTimeout(ctx, 5*d)
 }
 
 func (n *Node) openSession(w http.ResponseWriter, r *http.Request) {
@@ -126,11 +127,9 @@ func (n *Node) openSession(w http.ResponseWriter, r *http.Request) {
 
 // command replicates c and passes the result on, or answers the failure.
 func (n *Node) command(w http.ResponseWriter, r *http.Request, c core.Command, then func(core.Result)) {
-	ctx, cancel := n.bounded(r)
+	ctx, cancel := n.bounded(r.Context())
 	defer cancel()
-	c.At = time.Now().UnixMilli()
-	c.MaxWaiters = uint32(n.opts.MaxWaiters)
-	res, err := n.apply(ctx, &c)
+	res, err := n.execute(ctx, &c)
 	if err != nil {
 		n.fail(w, err)
 		return
@@ -156,24 +155,17 @@ func (n *Node) renewSession(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	ctx, cancel := n.bounded(r)
+	ctx, cancel := n.bounded(r.Context())
 	defer cancel()
-	// A majority must have confirmed, after this renewal arrived, that we lead:
-	// no other leader has ended the session then, nor will one before its TTL.
-	if _, err := n.replica.Confirm(ctx); err != nil {
+	ttl, exists, err := n.renew(ctx, id)
+	switch {
+	case err != nil:
 		n.fail(w, err)
-		return
-	}
-	ttl, ok := n.leases.renew(id)
-	if !ok {
-		if _, exists := n.state.Session(id); exists {
-			n.unavailable(w, errors.New("node: the session is about to end, or leadership about to begin"))
-			return
-		}
+	case !exists:
 		reply(w, http.StatusNotFound, wire.Outcome{State: wire.NoSession})
-		return
+	default:
+		reply(w, http.StatusOK, wire.Session{ID: id.String(), TTLms: ttl.Milliseconds()})
 	}
-	reply(w, http.StatusOK, wire.Session{ID: id.String(), TTLms: ttl.Milliseconds()})
 }
 
 func (n *Node) closeSession(w http.ResponseWriter, r *http.Request) {
@@ -294,7 +286,7 @@ func (n *Node) translate(res core.Result) (int, wire.Outcome) {
 // serveStream proves that this server leads, then hands the session's events to
 // send until the client goes, the server stops, or send says that it is over.
 func (n *Node) serveStream(w http.ResponseWriter, r *http.Request, id core.SessionID, req uint64) {
-	ctx, cancel := n.bounded(r)
+	ctx, cancel := n.bounded(r.Context())
 	err := n.replica.Read(ctx)
 	cancel()
 	if err != nil {
@@ -391,7 +383,7 @@ func (n *Node) poll(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	ctx, cancel := n.bounded(r)
+	ctx, cancel := n.bounded(r.Context())
 	err := n.replica.Read(ctx)
 	cancel()
 	if err != nil {
@@ -429,7 +421,7 @@ const queueShown = 100
 func (n *Node) inspect(w http.ResponseWriter, r *http.Request) {
 	switch c := r.URL.Query().Get("consistency"); c {
 	case "", "linearizable":
-		ctx, cancel := n.bounded(r)
+		ctx, cancel := n.bounded(r.Context())
 		defer cancel()
 		if err := n.replica.Read(ctx); err != nil {
 			n.fail(w, err)

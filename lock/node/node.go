@@ -229,6 +229,32 @@ func (n *Node) apply(ctx context.Context, c *core.Command) (core.Result, error) 
 	return ans.(core.Result), nil
 }
 
+// execute replicates a client's command.
+func (n *Node) execute(ctx context.Context, c *core.Command) (core.Result, error) {
+	c.At = time.Now().UnixMilli()
+	c.MaxWaiters = uint32(n.opts.MaxWaiters)
+	return n.apply(ctx, c)
+}
+
+var errEnding = errors.New("node: the session is about to end, or leadership about to begin")
+
+// renew extends a session's lease, or reports that there is no such session. A
+// majority must have confirmed, after the renewal arrived, that this node
+// leads: no other leader has ended the session then, nor will one before its
+// TTL.
+func (n *Node) renew(ctx context.Context, id core.SessionID) (ttl time.Duration, exists bool, err error) {
+	if _, err := n.replica.Confirm(ctx); err != nil {
+		return 0, false, err
+	}
+	if ttl, ok := n.leases.renew(id); ok {
+		return ttl, true, nil
+	}
+	if _, exists := n.state.Session(id); exists {
+		return 0, true, errEnding
+	}
+	return 0, false, nil
+}
+
 // machine is the node as the replica's state machine.
 type machine Node
 

@@ -397,9 +397,10 @@ func TestFailover(t *testing.T) {
 	require.NoError(t, err)
 	const waiters = 6
 	order := make(chan int, waiters)
+	var wg sync.WaitGroup
 	for i := range waiters {
 		cl := c.dial(&lock.Options{TTL: 5 * time.Second})
-		go func() {
+		wg.Go(func() {
 			l, err := cl.Lock(ctx, "k")
 			if err != nil {
 				t.Error(err)
@@ -409,7 +410,7 @@ func TestFailover(t *testing.T) {
 			if err := l.Unlock(ctx); err != nil {
 				t.Error(err)
 			}
-		}()
+		})
 		eventually(t, "the client waits", func() bool { in, _ := holder.Inspect(ctx, "k"); return in.Waiting == i+1 })
 	}
 	for range 2 {
@@ -431,6 +432,7 @@ func TestFailover(t *testing.T) {
 			t.Fatal("a waiter was forgotten")
 		}
 	}
+	wg.Wait()
 }
 
 // Sessions that do nothing but live write nothing to the log.

@@ -1,0 +1,83 @@
+package lock
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/ashlar-go/ashlar/lock/internal/wire"
+)
+
+// listen keeps the session subscribed to its grants, on whatever connection
+// there is. Each subscription begins with the grants that stand, so none is
+// missed.
+func (s *session) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		tctx, cancel := context.WithTimeout(ctx, s.c.opts.RequestTimeout)
+		nc, err := s.c.servers.conn(tctx)
+		cancel()
+		if err == nil {
+			err = s.listenOn(ctx, nc)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		s.c.log.Debug("stream", "session", s.id, "err", err)
+		t := time.NewTimer(5 * time.Millisecond)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
+
+// listenOn returns when the subscription or the connection ends.
+func (s *session) listenOn(ctx context.Context, nc *conn) error {
+	failed := make(chan error, 1)
+	cancel, err := nc.subscribe(wire.AskEvents, s.id[:], func(a frame) {
+		if err := s.event(a); err != nil {
+			select {
+			case failed <- err:
+			default:
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	select {
+	case err := <-failed:
+		return err
+	case <-nc.dead:
+		return nc.broken()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// event handles one event. An error ends the subscription.
+func (s *session) event(a frame) error {
+	switch a.kind {
+	case wire.GrantedTo:
+		req, token, err := wire.ParseGrant(a.payload)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		p := s.requests[req]
+		s.mu.Unlock()
+		if p != nil {
+			select {
+			case p.grant <- token:
+			default: // told before
+			}
+		}
+		return nil
+	case wire.Over:
+		s.end(fmt.Errorf("%w: the servers ended the session", ErrLost))
+		return errNoSession
+	}
+	return fmt.Errorf("lock: event of kind %d: %.80q", a.kind, a.payload)
+}
