@@ -114,12 +114,15 @@ func (n *Node) open(dir string, m Machine) error {
 		})
 	}
 
+	durable := func() uint64 { return ^uint64(0) } // until there is a log
+	n.trans = newSafeTransport(inner, func() uint64 { return durable() })
+	n.closers = append([]func() error{n.trans.Close}, n.closers...)
+
 	// The log.
 	split, plain, err := openStore(n.dir, o)
 	if err != nil {
 		return err
 	}
-	durable := func() uint64 { return ^uint64(0) }
 	waitFlushed := func(uint64) error { return nil }
 	stalls := newStallWatch(func() time.Duration { return time.Since(n.started) })
 	n.store = &guardedStore{fail: n.fail, stalls: stalls}
@@ -160,8 +163,6 @@ func (n *Node) open(dir string, m Machine) error {
 		}
 		snaps = files
 	}
-	n.trans = newSafeTransport(inner, durable)
-	n.closers = append([]func() error{n.trans.Close}, n.closers...)
 	n.fsm = newFSM(m, waitFlushed, n.fail)
 
 	// Membership, on a new directory.

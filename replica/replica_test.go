@@ -22,17 +22,23 @@ type cluster struct {
 	nodes    []*Node
 	machines []*journal
 	opts     Options
+	each     []func(i int, o *Options) // changes the options of node i
 }
 
-func newCluster(t *testing.T, size int, opts Options) *cluster {
-	c := &cluster{t: t, opts: opts}
+func listen(t *testing.T) net.Listener {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	return ln
+}
+
+func newCluster(t *testing.T, size int, opts Options, each ...func(i int, o *Options)) *cluster {
+	c := &cluster{t: t, opts: opts, each: each}
 	if c.opts.HeartbeatTimeout == 0 {
 		c.opts.HeartbeatTimeout = 200 * time.Millisecond
 	}
 	var lns []net.Listener
 	for i := range size {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
+		ln := listen(t)
 		lns = append(lns, ln)
 		c.members = append(c.members, Member{ID: fmt.Sprint("n", i), Address: ln.Addr().String()})
 		dir := ""
@@ -57,14 +63,23 @@ func newCluster(t *testing.T, size int, opts Options) *cluster {
 
 func (c *cluster) start(i int, ln net.Listener) *Node {
 	c.t.Helper()
-	o := c.opts
-	o.ID, o.Listener, o.Listen = c.members[i].ID, ln, c.members[i].Address
-	o.Bootstrap = c.members
+	o := c.options(i, ln)
 	c.machines[i] = &journal{}
 	n, err := Open(c.dirs[i], c.machines[i], &o)
 	require.NoError(c.t, err)
 	c.nodes[i] = n
 	return n
+}
+
+// options returns what node i is opened with.
+func (c *cluster) options(i int, ln net.Listener) Options {
+	o := c.opts
+	o.ID, o.Listener, o.Listen = c.members[i].ID, ln, c.members[i].Address
+	o.Bootstrap = c.members
+	for _, f := range c.each {
+		f(i, &o)
+	}
+	return o
 }
 
 // leader returns a node that can prove that it leads.
