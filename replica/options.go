@@ -149,7 +149,10 @@ type Options struct {
 	// InMemory keeps log and snapshots in memory, for tests: dir must be "".
 	InMemory bool
 
-	fs vfs.FS // of directory and log, for tests; nil means the system's
+	// For tests: the files of directory and log, and the snapshots; nil means the
+	// system's.
+	fs        vfs.FS
+	snapshots raft.SnapshotStore
 }
 
 func (o *Options) disk() vfs.FS {

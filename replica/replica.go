@@ -31,10 +31,10 @@ type Node struct {
 	queue  *coalescer
 	asking *confirmer
 
-	wg        sync.WaitGroup
-	closed    chan struct{} // closed first of all when the node stops
-	stopped   chan struct{} // closed when everything has ended
-	closeOnce sync.Once
+	wg       sync.WaitGroup
+	closed   chan struct{} // closed first of all when the node stops
+	stopped  chan struct{} // closed when everything has ended
+	stopping atomic.Bool
 
 	up atomic.Bool // raft is set and Open has succeeded
 
@@ -142,7 +142,9 @@ func (n *Node) open(dir string, m Machine) error {
 	n.closers = append([]func() error{n.store.Close}, n.closers...)
 
 	var snaps raft.SnapshotStore = raft.NewInmemSnapshotStore()
-	if n.dir != nil {
+	if o.snapshots != nil {
+		snaps = o.snapshots
+	} else if n.dir != nil {
 		files, err := openSnapshots(n.dir, engineLogger{n.log})
 		if err != nil {
 			return err
@@ -291,30 +293,31 @@ func (n *Node) fail(err error) {
 // stop ends everything. The order matters: nothing is answered any more, then
 // the network ends, then the engine, then the disk.
 func (n *Node) stop(err error) {
-	n.closeOnce.Do(func() {
-		n.mu.Lock()
-		n.err = err
-		n.mu.Unlock()
-		close(n.closed)
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			n.end()
-		}()
-		// A disk that is stuck may keep the engine for ever.
-		limit := n.opts.StallTimeout
-		if errors.Is(err, ErrStalled) {
-			limit = 0
-		}
-		t := time.NewTimer(limit)
-		defer t.Stop()
-		select {
-		case <-ended:
-		case <-t.C:
-			n.log.Error("the disk keeps the node from ending", "id", n.id)
-		}
-		close(n.stopped)
-	})
+	if !n.stopping.CompareAndSwap(false, true) {
+		return
+	}
+	n.mu.Lock()
+	n.err = err
+	n.mu.Unlock()
+	close(n.closed)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		n.end()
+	}()
+	// A disk that is stuck may keep the engine for ever.
+	limit := n.opts.StallTimeout
+	if errors.Is(err, ErrStalled) {
+		limit = 0
+	}
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-ended:
+	case <-t.C:
+		n.log.Error("the disk keeps the node from ending", "id", n.id)
+	}
+	close(n.stopped)
 }
 
 func (n *Node) end() {

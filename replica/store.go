@@ -201,7 +201,9 @@ type parallelStore struct {
 	appended atomic.Uint64 // index of the last entry written, by any path
 	flushed  atomic.Uint64 // highest index known to be on disk
 
-	flushMu sync.Mutex // held while flushing and while cutting, so that a flush cannot vouch for what was cut
+	// flushing is held while flushing and while cutting, so that a flush cannot
+	// vouch for what was cut. A channel, since a flush may take long.
+	flushing chan struct{}
 
 	mu    sync.Mutex
 	moved chan struct{} // closed and replaced when flushed moves
@@ -215,7 +217,7 @@ func newParallelStore(s splitStore, fail func(error), closed <-chan struct{}) (*
 	}
 	p := &parallelStore{
 		splitStore: s, isLeader: func() bool { return false }, fail: fail, closed: closed,
-		wake: make(chan struct{}, 1), moved: make(chan struct{}),
+		wake: make(chan struct{}, 1), flushing: make(chan struct{}, 1), moved: make(chan struct{}),
 	}
 	p.appended.Store(last)
 	p.flushed.Store(last)
@@ -253,8 +255,8 @@ func onlyCommands(logs []*raft.Log) bool {
 
 // DeleteRange may cut the end of the log: what was flushed there is no longer.
 func (p *parallelStore) DeleteRange(min, max uint64) error {
-	p.flushMu.Lock()
-	defer p.flushMu.Unlock()
+	p.flushing <- struct{}{}
+	defer func() { <-p.flushing }()
 	if err := p.splitStore.DeleteRange(min, max); err != nil {
 		return err
 	}
@@ -284,8 +286,8 @@ func (p *parallelStore) Set(key, val []byte) error {
 
 // flush makes everything appended so far durable.
 func (p *parallelStore) flush() error {
-	p.flushMu.Lock()
-	defer p.flushMu.Unlock()
+	p.flushing <- struct{}{}
+	defer func() { <-p.flushing }()
 	last := p.appended.Load()
 	if p.flushed.Load() >= last {
 		return nil
