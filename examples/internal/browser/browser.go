@@ -30,7 +30,7 @@ import (
 
 // patience is how long a page may take for one step: long, since a loaded
 // machine is slow and a test that passes does not wait for it.
-const patience = 60 * time.Second
+const patience = 30 * time.Second
 
 // names are the programs to look for.
 var names = []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"}

@@ -132,7 +132,7 @@ const widgets = {
   line(el, chart) {
     const series = (chart?.series ?? []).filter((l) => l.points?.length);
     if (!series.length) return [nothing(el.dataset.none ?? "No measurement yet.")];
-    const W = 640, H = 220, left = 52, right = 76, top = 10, bottom = 26;
+    const W = width(el), H = Math.round(Math.min(220, 120 + W / 6)), left = 56, right = 68, top = 10, bottom = 26;
     const xs = series.flatMap((l) => l.points.map((p) => p[0])), ys = series.flatMap((l) => l.points.map((p) => p[1]));
     const [x0, x1] = [Math.min(...xs), Math.max(...xs)], ticks = scale(Math.min(0, ...ys), Math.max(...ys));
     const [y0, y1] = [ticks[0], ticks.at(-1)];
@@ -143,10 +143,9 @@ const widgets = {
     const words = series.map((l) => `${l.name} ${show(l.points.at(-1)[1])}${unit}`).join(", ");
     return [s("svg", { class: "chart", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": `Last: ${words}` },
       ticks.map((t) => [s("line", { class: "grid", x1: left, x2: W - right, y1: Y(t), y2: Y(t) }),
-        s("text", { x: left - 8, y: Y(t) + 4, "text-anchor": "end" }, show(t))]),
+        s("text", { x: left - 8, y: Y(t) + 4, "text-anchor": "end" }, show(t) + (t === y1 ? unit : ""))]),
       s("text", { x: left, y: H - 6 }, chart.from ?? show(x0)),
       s("text", { x: W - right, y: H - 6, "text-anchor": "end" }, chart.to ?? show(x1)),
-      chart.unit && s("text", { x: W - right + 8, y: H - 6 }, chart.unit),
       series.map((l, n) => [
         s("path", { class: "series", "data-n": n, d: "M" + l.points.map((p) => `${X(p[0]).toFixed(1)} ${Y(p[1]).toFixed(1)}`).join("L") }),
         s("text", { class: "end", x: W - right + 8, y: ends[n] + 4 }, l.name)]))];
@@ -154,16 +153,27 @@ const widgets = {
 
   map(el, m) {
     if (!m?.box) return [nothing(el.dataset.none ?? "No map yet.")];
-    const [x0, y0, x1, y1] = m.box, W = 640, H = Math.round((W * (y1 - y0)) / (x1 - x0));
+    const [x0, y0, x1, y1] = m.box, W = width(el), H = Math.round((W * (y1 - y0)) / (x1 - x0));
     const X = (x) => (W * (x - x0)) / (x1 - x0), Y = (y) => H - (H * (y - y0)) / (y1 - y0); // north is up
     return [s("svg", { class: "chart map", viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": m.label ?? "map" },
       (m.lines ?? []).map((l, i) => s("path", { "data-key": l.key ?? `l${i}`, "data-kind": l.kind || null,
         d: "M" + l.points.map((p) => `${X(p[0]).toFixed(1)} ${Y(p[1]).toFixed(1)}`).join("L") })),
       (m.points ?? []).map((p, i) => s("g", { "data-key": p.key ?? `p${i}` },
         s("circle", { "data-kind": p.kind || null, cx: X(p.x).toFixed(1), cy: Y(p.y).toFixed(1), r: p.size ?? 4.5 }),
-        p.label && s("text", { x: X(p.x) + (X(p.x) > W - 90 ? -9 : 9), y: Y(p.y) + 4, "text-anchor": X(p.x) > W - 90 ? "end" : null }, p.label))))];
+        label(p, X(p.x), Y(p.y), W))))];
   },
 };
+
+// width returns how wide a drawing is to be. Drawings are made anew when the window changes, so that text keeps its size.
+const width = (el) => Math.max(240, Math.round(el.clientWidth) || 640);
+
+// label writes a point's name above it, within the width.
+function label(p, x, y, W) {
+  if (!p.label) return null;
+  const side = x < 50 ? "start" : x > W - 50 ? "end" : "middle";
+  const dx = side === "start" ? -6 : side === "end" ? 6 : 0;
+  return s("text", { x: x + dx, y: y < 26 ? y + 20 : y - 11, "text-anchor": side }, p.label);
+}
 
 // scale returns round values that cover [lo, hi], three to six of them.
 function scale(lo, hi) {
@@ -244,6 +254,12 @@ document.addEventListener("submit", async (e) => {
   said.textContent = text;
   said.dataset.kind = ok ? "ok" : "bad";
   said.dataset.said = `${Number(said.dataset.said || 0) + 1}`;
+});
+
+let resized;
+addEventListener("resize", () => {
+  cancelAnimationFrame(resized);
+  resized = requestAnimationFrame(() => current !== undefined && render(current));
 });
 
 const root = document.documentElement;
