@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/ashlar-go/ashlar/lock"
@@ -25,10 +26,11 @@ type cluster struct {
 }
 
 type server struct {
-	*process
 	name    string
 	address string
-	alive   bool
+
+	mu      sync.Mutex
+	process *process // nil: dead
 }
 
 func startCluster(n int) (c *cluster, err error) {
@@ -81,34 +83,62 @@ func listenLow() (ln net.Listener, err error) {
 	return nil, err
 }
 
+// start starts a server, on its old directory if it was there before.
 func (c *cluster) start(s *server) error {
 	members, err := json.Marshal(c.members)
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process != nil {
+		return nil
+	}
 	p, err := startProcess(s.name, "server", "DIR="+filepath.Join(c.dir, s.name), "ID="+s.name, "MEMBERS="+string(members))
 	if err != nil {
 		return err
 	}
-	s.process, s.alive = p, true
 	if line, err := p.out.ReadString('\n'); err != nil || line != "up\n" {
+		p.kill()
 		return fmt.Errorf("server %s did not start: %q, %v", s.name, line, err)
 	}
+	s.process = p
 	return nil
 }
 
+// kill ends a server at once (SIGKILL).
 func (s *server) kill() error {
-	s.alive = false
-	return s.process.kill()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.process == nil {
+		return nil
+	}
+	err := s.process.kill()
+	s.process = nil
+	return err
+}
+
+func (s *server) alive() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.process != nil
+}
+
+// standing asks a server whether it leads, as far as it knows.
+func (s *server) standing(ctx context.Context) (up, leads bool) {
+	if !s.alive() {
+		return false, false
+	}
+	var v struct{ ID, Leader string }
+	err := get(ctx, s.address, "/v1/cluster", &v)
+	return true, err == nil && v.ID == v.Leader
 }
 
 // revive starts the servers that were killed, on their old directories.
 func (c *cluster) revive(ctx context.Context) error {
 	for _, s := range c.nodes {
-		if !s.alive {
-			if err := c.start(s); err != nil {
-				return err
-			}
+		if err := c.start(s); err != nil {
+			return err
 		}
 	}
 	_, err := c.leader(ctx)
@@ -117,9 +147,7 @@ func (c *cluster) revive(ctx context.Context) error {
 
 func (c *cluster) stop() {
 	for _, s := range c.nodes {
-		if s.process != nil {
-			s.kill()
-		}
+		s.kill()
 	}
 	os.RemoveAll(c.dir)
 }
@@ -177,7 +205,7 @@ func (c *cluster) leader(ctx context.Context) (*server, error) {
 	var found *server
 	err := poll(ctx, func() error {
 		for _, s := range c.nodes {
-			if s.alive && get(ctx, s.address, "/v1/locks/any", &struct{}{}) == nil {
+			if s.alive() && get(ctx, s.address, "/v1/locks/any", &struct{}{}) == nil {
 				found = s
 				return nil
 			}

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,11 +18,8 @@ import (
 func herd(ctx context.Context, w io.Writer, cluster *cluster, load load) error {
 	n, turns := load.workers*load.clients, load.lines
 	h := &crowd{key: "herd", turns: turns, freed: make(chan struct{})}
-	transport := &http.Transport{MaxIdleConnsPerHost: 2 * n}
-	defer transport.CloseIdleConnections()
-	h.transport = transport
 	for i := range n + 1 {
-		c, err := lock.Dial(ctx, cluster.addresses(), &lock.Options{TTL: 30 * time.Second, Label: fmt.Sprint("h", i), Transport: h})
+		c, err := lock.Dial(ctx, cluster.addresses(), &lock.Options{TTL: 30 * time.Second, Label: fmt.Sprint("h", i)})
 		if err != nil {
 			return err
 		}
@@ -35,14 +30,6 @@ func herd(ctx context.Context, w io.Writer, cluster *cluster, load load) error {
 			h.clients = append(h.clients, c)
 		}
 	}
-
-	// A round that is not counted: whoever was granted the lock out of the queue
-	// has its event stream open.
-	h.turns = 1
-	if _, err := h.run(ctx, h.queued); err != nil {
-		return err
-	}
-	h.turns = turns
 
 	before, err := cluster.counters(ctx)
 	if err != nil {
@@ -85,14 +72,12 @@ func herd(ctx context.Context, w io.Writer, cluster *cluster, load load) error {
 	return nil
 }
 
-// A crowd is the clients of one comparison. It is their transport too, to count
-// what they send.
+// A crowd is the clients of one comparison.
 type crowd struct {
-	key       string
-	turns     int
-	clients   []*lock.Client
-	admin     *lock.Client
-	transport http.RoundTripper
+	key     string
+	turns   int
+	clients []*lock.Client
+	admin   *lock.Client
 
 	requests atomic.Int64 // for the lock
 	releases atomic.Int64
@@ -107,14 +92,6 @@ type count struct {
 	took                        time.Duration
 }
 
-// RoundTrip implements [http.RoundTripper].
-func (h *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/requests") {
-		h.requests.Add(1)
-	}
-	return h.transport.RoundTrip(r)
-}
-
 // run lets all clients take their turns. None begins before all stand ready.
 func (h *crowd) run(ctx context.Context, acquire func(context.Context, *lock.Client) (*lock.Lock, error)) (count, error) {
 	first, err := h.admin.Lock(ctx, h.key)
@@ -124,16 +101,12 @@ func (h *crowd) run(ctx context.Context, acquire func(context.Context, *lock.Cli
 	h.requests.Store(0)
 	h.releases.Store(0)
 	h.wakeups.Store(0)
-	var asked, done sync.WaitGroup
-	asked.Add(len(h.clients))
+	var done sync.WaitGroup
 	errs := make(chan error, len(h.clients))
 	for _, c := range h.clients {
 		done.Go(func() {
 			errs <- func() error {
-				for i := range h.turns {
-					if i == 0 {
-						asked.Done()
-					}
+				for range h.turns {
 					l, err := acquire(ctx, c)
 					if err != nil {
 						return err
@@ -146,8 +119,7 @@ func (h *crowd) run(ctx context.Context, acquire func(context.Context, *lock.Cli
 			}()
 		})
 	}
-	asked.Wait()
-	if err := poll(ctx, func() error { // each has asked at least once
+	if err := poll(ctx, func() error {
 		if got := h.requests.Load(); got < int64(len(h.clients)) {
 			return fmt.Errorf("%d of %d clients have asked", got, len(h.clients))
 		}
@@ -183,6 +155,7 @@ func (h *crowd) release(ctx context.Context, l *lock.Lock) error {
 
 // queued is the way of this library.
 func (h *crowd) queued(ctx context.Context, c *lock.Client) (*lock.Lock, error) {
+	h.requests.Add(1)
 	return c.Lock(ctx, h.key)
 }
 
@@ -193,6 +166,7 @@ func (h *crowd) toldAll(ctx context.Context, c *lock.Client) (*lock.Lock, error)
 		h.mu.Lock()
 		freed := h.freed // before the try: no release is missed
 		h.mu.Unlock()
+		h.requests.Add(1)
 		l, err := c.TryLock(ctx, h.key)
 		if !errors.Is(err, lock.ErrHeld) {
 			return l, err
@@ -209,6 +183,7 @@ func (h *crowd) toldAll(ctx context.Context, c *lock.Client) (*lock.Lock, error)
 // polling asks again and again.
 func (h *crowd) polling(ctx context.Context, c *lock.Client, interval time.Duration) (*lock.Lock, error) {
 	for {
+		h.requests.Add(1)
 		l, err := c.TryLock(ctx, h.key)
 		if !errors.Is(err, lock.ErrHeld) {
 			return l, err

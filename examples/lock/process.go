@@ -29,6 +29,8 @@ func play(role string) int {
 		err = playWorker()
 	case "victim":
 		err = playVictim()
+	case "resident":
+		err = playResident()
 	default:
 		err = fmt.Errorf("unknown role %q", role)
 	}

@@ -20,9 +20,11 @@ type store struct {
 	srv   *http.Server
 	guard *lock.Guard // nil: none
 
-	mu      sync.Mutex
-	objects map[string]string
-	history []entry
+	mu        sync.Mutex
+	unchecked bool // the guard is passed by
+	objects   map[string]string
+	history   []entry
+	lost      int // lines that a write left out
 }
 
 // An entry of the history is a write that was accepted, a request that was
@@ -45,7 +47,7 @@ func startStore(guarded bool) (*store, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.guard, handler = guard, s.watch(guard.Middleware(nil)(s))
+		s.guard, handler = guard, s.maybe(s.watch(guard.Middleware(nil)(s)))
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -72,6 +74,9 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, s.objects[r.URL.Path])
 	case http.MethodPut:
 		text := string(body)
+		if old := s.objects[r.URL.Path]; !strings.HasPrefix(text, old) {
+			s.lost += missing(old, text)
+		}
 		s.objects[r.URL.Path] = text
 		token, _ := lock.ParseFence(r.Header)
 		s.history = append(s.history, entry{at: time.Now(), object: r.URL.Path[1:], token: token, line: lastLine(text)})
@@ -83,6 +88,50 @@ func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func lastLine(text string) string {
 	text = strings.TrimSuffix(text, "\n")
 	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// missing counts the lines of old that are not in text.
+func missing(old, text string) (n int) {
+	have := map[string]bool{}
+	for line := range strings.Lines(text) {
+		have[line] = true
+	}
+	for line := range strings.Lines(old) {
+		if !have[line] {
+			n++
+		}
+	}
+	return n
+}
+
+// maybe passes the guard by while it is switched off, on the live page.
+func (s *store) maybe(guarded http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.checks() {
+			guarded.ServeHTTP(w, r)
+		} else {
+			s.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (s *store) checks() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.unchecked
+}
+
+func (s *store) check(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unchecked = !on
+}
+
+// overwritten returns how many lines were lost by writes that left them out.
+func (s *store) overwritten() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
 }
 
 // watch notes in the history what the guard refuses.
