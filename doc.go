@@ -1,2 +1,44 @@
-// Package ashlar is a placeholder for the guide to the packages.
+// Package ashlar is the guide to this module: building blocks for distributed
+// systems, each a package that can be used alone. It contains no code.
+//
+// An ashlar is a stone cut so well that it fits its neighbours without mortar.
+//
+// # Which package
+//
+// Ready:
+//
+//   - One at a time across machines, first come, first served, with a token that
+//     lets the storage refuse a holder that was too slow: package lock. Its
+//     servers are lock/node as a library and lock/lockd as a program.
+//   - A state machine of your own, the same on several machines: package replica,
+//     which hosts it on Raft and adds reads that cannot be stale.
+//   - Objects under names, on a disk or in memory, with conditional writes:
+//     package blob. A store of your own is checked by blob/blobtest.
+//
+// Planned, in the same repository and under the same rules: counting distinct
+// items (hll), frequencies (cms) and membership (bloom); values that merge (crdt)
+// and proofs of what differs (merkle); places (geohash), road networks (graph)
+// and completions (trie); limits (ratelimit) and ownership (ring); time series
+// (tsdb), priority queues (pqueue), logs and windows (stream), idempotent requests
+// (idem), scheduled jobs (sched), and names for recorded sound (fingerprint).
+//
+// # What they share
+//
+// Imports go down only: services stand on replication, replication on storage,
+// storage on pure data structures. A test pins what each package compiles, so that
+// a program which uses lock as a client, or blob, never compiles Raft. Where the
+// floors are is drawn in docs/ARCHITECTURE.md.
+//
+// Required arguments are positional; what is optional is one trailing *Options, and
+// nil means the defaults. Arguments out of range are errors. ErrClosed,
+// ErrCorrupt, ErrIncompatible, ErrNotFound, ErrTooLarge and ErrVersion mean the
+// same in every package and are matched with [errors.Is]. What may block takes a
+// context. What is written to disk has a version and a checksum, and damage is an
+// error, never other bytes. Nothing logs unless it is given a logger.
+//
+// # Where to start
+//
+// Run "go run ./examples/lock" in a clone: real processes, a frozen holder, a
+// killed leader, and no lost write. Then read that example from top to bottom, and
+// after it lock/doc.go.
 package ashlar

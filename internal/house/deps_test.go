@@ -17,6 +17,9 @@ const raftModules = `github.com/hashicorp/raft github.com/hashicorp/raft-boltdb/
 	github.com/hashicorp/golang-lru github.com/armon/go-metrics github.com/boltdb/bolt github.com/fatih/color
 	github.com/mattn/go-colorable github.com/mattn/go-isatty go.etcd.io/bbolt golang.org/x/sys`
 
+// lockClient is what the client and the guard compile.
+const lockClient = "internal/wal internal/vfs internal/frame lock/internal/wire lock/internal/core github.com/cespare/xxhash/v2 "
+
 // allowed lists for each package which other packages of this module and which
 // modules of others a program compiles that imports it. To add a line is a
 // decision; see the floors in docs/ARCHITECTURE.md.
@@ -28,11 +31,11 @@ var allowed = map[string]string{
 	"internal/house":     "",
 	"internal/vfs":       "",
 	"internal/wal":       "internal/vfs internal/frame",
-	"lock":               "internal/wal internal/vfs internal/frame lock/internal/wire",
-	"lock/internal/core": "lock/internal/wire github.com/cespare/xxhash/v2",
-	"lock/internal/wire": "",
-	"lock/node":          "lock lock/internal/wire lock/internal/core replica internal/wal internal/vfs internal/frame github.com/cespare/xxhash/v2 " + raftModules,
-	"lock/lockd":         "lock/node lock lock/internal/wire lock/internal/core replica internal/wal internal/vfs internal/frame github.com/cespare/xxhash/v2 " + raftModules,
+	"lock":               lockClient,
+	"lock/internal/core": "github.com/cespare/xxhash/v2",
+	"lock/internal/wire": "lock/internal/core github.com/cespare/xxhash/v2",
+	"lock/node":          "lock replica " + lockClient + raftModules,
+	"lock/lockd":         "lock/node lock replica " + lockClient + raftModules,
 	"replica":            "internal/wal internal/vfs internal/frame " + raftModules,
 }
 

@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -128,5 +129,39 @@ func TestReadmeListsEveryPackage(t *testing.T) {
 		if !p.command() && !strings.Contains(string(guide), p.path) {
 			t.Errorf("the package comment of the root does not name %s", p.path)
 		}
+	}
+}
+
+// TestReadmeNamesRealTests looks up each test that the README relies on.
+func TestReadmeNamesRealTests(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(top, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]bool{}
+	for _, p := range rootPackages(t) {
+		for _, f := range p.tests {
+			for _, d := range f.Decls {
+				if fn, ok := d.(*ast.FuncDecl); ok {
+					tests[p.path+"."+fn.Name.Name] = true
+				}
+			}
+		}
+	}
+	row := regexp.MustCompile("`([a-z/]+)`: ((?:`Test[A-Za-z]+`(?:, )?)+)")
+	named := 0
+	for _, m := range row.FindAllStringSubmatch(string(readme), -1) {
+		for name := range strings.SplitSeq(m[2], ", ") {
+			if name = strings.Trim(name, "`"); name == "" {
+				continue
+			}
+			named++
+			if !tests[m[1]+"."+name] {
+				t.Errorf("README.md relies on %s in package %s, which does not exist", name, m[1])
+			}
+		}
+	}
+	if named < 4 {
+		t.Errorf("found only %d tests named in README.md", named)
 	}
 }

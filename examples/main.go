@@ -1,0 +1,61 @@
+// Examples lists the example systems. Each answers one question about a
+// distributed system: it first does what seems enough, shows how that fails, and
+// then repairs it.
+//
+//	go run ./examples              this list
+//	go run ./examples/lock         one of them
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+)
+
+// A system is one of the twenty example systems.
+type system struct {
+	name  string // its folder, once it is ready
+	ready bool
+	shows string
+}
+
+// systems is in the order in which they read best.
+var systems = []system{
+	{"lock", true, "why a lease alone loses updates, and how a fencing token saves them"},
+	{"scheduler", false, "every job at least once, though workers die: claims, heartbeats, cron"},
+	{"priorityqueue", false, "the most urgent first, on several machines, without losing one"},
+	{"payments", false, "one charge for many retries: idempotency keys and a ledger"},
+	{"exchange", false, "an order book that replays to the same trades"},
+	{"ratelimiter", false, "who may pass: five policies, one machine and many"},
+	{"metrics", false, "logs and metrics into windows, and a time series store"},
+	{"activeusers", false, "how many distinct users, in kilobytes"},
+	{"leaderboard", false, "the most frequent of billions, approximately now and exactly later"},
+	{"catalog", false, "a cart that several leaders edit at the same time"},
+	{"comments", false, "threads that all replicas show in one order"},
+	{"notifications", false, "once to every subscriber, popular topics by polling"},
+	{"filesync", false, "sending only what differs of a large file"},
+	{"typeahead", false, "the ten best completions in microseconds"},
+	{"maps", false, "the quickest way through a country, with traffic that changes"},
+	{"rideshare", false, "the nearest free driver, and only one of them"},
+	{"songid", false, "naming a song from a few noisy seconds"},
+	{"video", false, "chunks in many sizes, uploads that go on where they stopped"},
+	{"reviews", false, "places near you, with ratings that add up"},
+	{"recommend", false, "what next, and never what was seen before"},
+}
+
+func main() { list(os.Stdout) }
+
+func list(w io.Writer) {
+	fmt.Fprint(w, "Run one with: go run ./examples/NAME\n\n")
+	for _, s := range systems {
+		if s.ready {
+			fmt.Fprintf(w, "  %-14s %s\n", s.name, s.shows)
+		}
+	}
+	fmt.Fprint(w, "\nPlanned:\n\n")
+	for _, s := range systems {
+		if !s.ready {
+			fmt.Fprintf(w, "  %-14s %s\n", s.name, s.shows)
+		}
+	}
+}
