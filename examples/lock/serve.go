@@ -273,7 +273,7 @@ func (v *live) queue(ctx context.Context, key string) map[string]any {
 	defer cancel()
 	info, err := v.admin.Inspect(ctx, key)
 	if err != nil {
-		return map[string]any{"title": key + ": no server can answer", "queue": nil}
+		return map[string]any{"seen": "No server can answer.", "queue": nil}
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -293,7 +293,7 @@ func (v *live) queue(ctx context.Context, key string) map[string]any {
 		chips = append(chips, chip)
 	}
 	return map[string]any{
-		"title": fmt.Sprintf("%s: the store has seen token %d", key, v.store.guard.Highest("/"+key)),
+		"seen":  fmt.Sprintf("The first holds the lock. The store has seen token %d.", v.store.guard.Highest("/"+key)),
 		"queue": chips,
 	}
 }
