@@ -40,7 +40,7 @@ type Dir struct {
 	sync    bool
 	lock    io.Closer
 	temps   atomic.Uint64 // names for files in tmp
-	buffers sync.Pool
+	buffers sync.Pool     // of blocks with their sum
 
 	// keys serialises the puts and deletes of a key. A writer holds its stripe
 	// over the check of the version, the rename and the sync of the directory;
@@ -413,7 +413,7 @@ func (d *Dir) GetRange(ctx context.Context, key string, off, n int64) (*Object, 
 		_ = f.Close()
 		return nil, err
 	}
-	return &Object{h.info(key), &objectReader{f: f, key: key, h: h, off: off, end: off + n}}, nil
+	return &Object{h.info(key), &objectReader{f: f, key: key, h: h, off: off, end: off + n, blocks: &d.buffers}}, nil
 }
 
 // Delete implements [Store].

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/ashlar-go/ashlar/internal/vfs"
@@ -167,9 +168,10 @@ type objectReader struct {
 	off int64 // next byte of the object to yield
 	end int64
 
-	buf   []byte // the checked bytes of a block, from off on
-	block []byte // the memory for it
-	err   error
+	buf    []byte                   // the checked bytes of a block, from off on
+	block  *[blockLen + sumLen]byte // the memory for it, nil until needed
+	blocks *sync.Pool               // where that comes from
+	err    error
 }
 
 func (r *objectReader) Read(p []byte) (int, error) {
@@ -219,7 +221,7 @@ func (r *objectReader) fill() error {
 	start := number * blockLen
 	n := min(blockLen, r.h.size-start)
 	if r.block == nil {
-		r.block = make([]byte, n+sumLen)
+		r.block = r.blocks.Get().(*[blockLen + sumLen]byte)
 	}
 	b := r.block[:n+sumLen]
 	if k, err := r.f.ReadAt(b, headerLen+number*(blockLen+sumLen)); k < len(b) {
@@ -237,5 +239,9 @@ func (r *objectReader) fill() error {
 
 func (r *objectReader) Close() error {
 	r.buf, r.err = nil, fs.ErrClosed
+	if r.block != nil {
+		r.blocks.Put(r.block)
+		r.block = nil
+	}
 	return r.f.Close()
 }

@@ -46,7 +46,8 @@ func (m *Mem) put(ctx context.Context, key string, r io.Reader, size int64, dema
 		return Info{}, err
 	}
 	var buf bytes.Buffer
-	buf.Grow(int(min(max(size, 0), 1<<20))) // a declared size is not yet a body
+	// Room for what is declared, within reason: a declared size is not yet a body.
+	buf.Grow(int(min(max(size, 0), 16<<20)) + bytes.MinRead)
 	if _, err := buf.ReadFrom(&body{ctx: ctx, r: r, key: key, size: size, limit: MaxSize}); err != nil {
 		return Info{}, err
 	}
