@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -108,11 +109,54 @@ func (n *Node) confirmRound() (uint64, error) {
 	}
 }
 
+// A pending counts the engine's futures that somebody waits for.
+type pending struct {
+	mu   sync.Mutex
+	n    int
+	none chan struct{} // closed when n becomes 0; nil before the first
+}
+
+func (p *pending) add() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n++; p.n == 1 {
+		p.none = make(chan struct{})
+	}
+}
+
+func (p *pending) done() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n--; p.n == 0 {
+		close(p.none)
+	}
+}
+
+// wait returns when none is left, or after limit.
+func (p *pending) wait(limit time.Duration) {
+	p.mu.Lock()
+	none := p.none
+	p.mu.Unlock()
+	if none == nil {
+		return
+	}
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-none:
+	case <-t.C:
+	}
+}
+
 // await returns a future's error, or ErrClosed when the node ends: the engine
 // leaves questions unanswered that reach it while it shuts down.
 func (n *Node) await(f raft.Future) error {
 	answer := make(chan error, 1)
-	go func() { answer <- f.Error() }()
+	n.pending.add()
+	go func() {
+		defer n.pending.done()
+		answer <- f.Error()
+	}()
 	select {
 	case err := <-answer:
 		return err

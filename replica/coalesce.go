@@ -14,20 +14,41 @@ import (
 const (
 	maxBatch      = 1024      // commands in one log entry
 	maxBatchBytes = 256 << 10 // their bytes, unless a single one is larger
+
+	// light is how many commands may be under way without those that come
+	// next having to wait for them.
+	light = 4
+
+	// gather is how long a new entry waits for company when the ones before it
+	// were large: the answers to a large entry wake many callers, whose next
+	// commands come within this time.
+	gather = 100 * time.Microsecond
 )
 
 // A coalescer packs commands that wait together into one log entry, so that
 // they share one flush per member and one round over the network.
+//
+// Two needs pull in different directions. A lone command should leave at once,
+// also while another's commit is under way: that halves the latency of a chain
+// of hand-overs. Many commands should leave together: every entry costs each
+// member a flush, and flushes queue up at the disk. So while no more than light
+// commands are under way the next leaves at once, up to InFlight entries; beyond
+// that, what comes gathers until the load is light again. In this way a few
+// busy callers see the disk's latency and many share its flushes.
 type coalescer struct {
 	apply    func([]byte) raft.ApplyFuture
-	inflight chan struct{} // one token per entry under way
+	inflight int           // most entries under way
+	pending  *pending      // the same, to be waited for
 	closed   <-chan struct{}
 
 	mu    sync.Mutex
 	queue []*request
 	wake  chan struct{} // capacity 1
 
-	batches, commands uint64 // under mu
+	flying, aboard int // entries under way, and commands in them
+	usual          int // commands in an entry, as it went lately
+
+	batches, commands uint64
 }
 
 type request struct {
@@ -37,9 +58,9 @@ type request struct {
 	err  error
 }
 
-func newCoalescer(inflight int, apply func([]byte) raft.ApplyFuture, closed <-chan struct{}) *coalescer {
+func newCoalescer(inflight int, apply func([]byte) raft.ApplyFuture, p *pending, closed <-chan struct{}) *coalescer {
 	return &coalescer{
-		apply: apply, inflight: make(chan struct{}, inflight), closed: closed,
+		apply: apply, inflight: inflight, pending: p, closed: closed,
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -50,10 +71,7 @@ func (c *coalescer) do(ctx context.Context, data []byte) (any, error) {
 	c.mu.Lock()
 	c.queue = append(c.queue, r)
 	c.mu.Unlock()
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
+	signal(c.wake)
 	select {
 	case <-r.done:
 		return r.ans, r.err
@@ -69,6 +87,14 @@ func (c *coalescer) do(ctx context.Context, data []byte) (any, error) {
 			return nil, ErrClosed
 		}
 		return nil, fmt.Errorf("%w: %w", ErrUnknown, ErrClosed)
+	}
+}
+
+// signal wakes whoever receives from c, now or when it next does.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -100,20 +126,49 @@ func (c *coalescer) run() {
 			return
 		case <-c.wake:
 		}
-		for {
-			select {
-			case <-c.closed:
-				return
-			case c.inflight <- struct{}{}:
-			}
+		for c.ready() {
+			c.company()
 			batch := c.take()
 			if len(batch) == 0 {
-				<-c.inflight
 				break
 			}
+			c.pending.add()
 			f := c.apply(encodeBatch(batch))
 			go c.finish(f, batch)
 		}
+	}
+}
+
+// ready tells whether the next entry should leave now. If not, a command that
+// comes or an entry that is finished wakes run.
+func (c *coalescer) ready() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.queue) > 0 && c.flying < c.inflight && (c.flying == 0 || c.aboard+len(c.queue) <= light)
+}
+
+// company waits a moment for more commands if there usually are more.
+func (c *coalescer) company() {
+	c.mu.Lock()
+	want := c.usual * 3 / 4
+	enough := len(c.queue) >= want
+	c.mu.Unlock()
+	if enough || want <= light {
+		return
+	}
+	t := time.NewTimer(gather)
+	defer t.Stop()
+	for !enough {
+		select {
+		case <-t.C:
+			return
+		case <-c.closed:
+			return
+		case <-c.wake:
+		}
+		c.mu.Lock()
+		enough = len(c.queue) >= want
+		c.mu.Unlock()
 	}
 }
 
@@ -138,6 +193,9 @@ func (c *coalescer) take() []*request {
 	c.queue = c.queue[:rest]
 	c.batches++
 	c.commands += uint64(n)
+	c.flying++
+	c.aboard += n
+	c.usual = (c.usual + n + 1) / 2
 	return batch
 }
 
@@ -157,7 +215,12 @@ func encodeBatch(batch []*request) []byte {
 
 func (c *coalescer) finish(f raft.ApplyFuture, batch []*request) {
 	err := f.Error()
-	<-c.inflight
+	c.mu.Lock()
+	c.flying--
+	c.aboard -= len(batch)
+	c.mu.Unlock()
+	signal(c.wake)
+	defer c.pending.done()
 	var answers []any
 	if err == nil {
 		switch x := f.Response().(type) {

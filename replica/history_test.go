@@ -253,20 +253,24 @@ func (w *world) check() {
 // TestPartitions cuts the leader off, again and again, while clients write and read.
 // 1,000 times with ASHLAR_FULL.
 func TestPartitions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, false)
-		for c := range 5 {
-			w.clients.Go(func() { w.client(c) })
-		}
-		for range scaled(25, 1000) {
-			id := w.leader()
-			time.Sleep(time.Duration(w.rng.Int64N(int64(500 * time.Millisecond))))
-			w.isolate(id)
-			time.Sleep(time.Duration(w.rng.Int64N(int64(3 * time.Second))))
-			w.heal(id)
-		}
-		w.check()
-	})
+	for seed := range uint64(scaled(1, 40)) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { partitions(t, seed) }) })
+	}
+}
+
+func partitions(t *testing.T, seed uint64) {
+	w := newWorld(t, seed, false)
+	for c := range 5 {
+		w.clients.Go(func() { w.client(c) })
+	}
+	for range 25 {
+		id := w.leader()
+		time.Sleep(time.Duration(w.rng.Int64N(int64(500 * time.Millisecond))))
+		w.isolate(id)
+		time.Sleep(time.Duration(w.rng.Int64N(int64(3 * time.Second))))
+		w.heal(id)
+	}
+	w.check()
 }
 
 // TestClusterPowerCuts takes the power from the leader, a follower, or all nodes at
@@ -274,30 +278,34 @@ func TestPartitions(t *testing.T) {
 // answered nothing yet of what its followers hold, and the other way round. What was
 // answered is there afterwards, on every node. 1,000 cuts with ASHLAR_FULL.
 func TestClusterPowerCuts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 2, true)
-		for c := range 5 {
-			w.clients.Go(func() { w.client(c) })
+	for seed := range uint64(scaled(2, 40)) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) { synctest.Test(t, func(t *testing.T) { powerCuts(t, seed) }) })
+	}
+}
+
+func powerCuts(t *testing.T, seed uint64) {
+	w := newWorld(t, seed, true)
+	for c := range 5 {
+		w.clients.Go(func() { w.client(c) })
+	}
+	for range 25 {
+		leader := w.leader()
+		time.Sleep(time.Duration(w.rng.Int64N(int64(300 * time.Millisecond))))
+		victims := []string{leader}
+		switch w.rng.IntN(4) {
+		case 0:
+			victims[0] = w.ids[w.rng.IntN(3)]
+		case 1:
+			victims = w.ids
 		}
-		for range scaled(30, 1000) {
-			leader := w.leader()
-			time.Sleep(time.Duration(w.rng.Int64N(int64(300 * time.Millisecond))))
-			victims := []string{leader}
-			switch w.rng.IntN(4) {
-			case 0:
-				victims[0] = w.ids[w.rng.IntN(3)]
-			case 1:
-				victims = w.ids
-			}
-			var restart []func()
-			for _, id := range victims {
-				restart = append(restart, w.cutPower(id))
-			}
-			time.Sleep(time.Duration(w.rng.Int64N(int64(2 * time.Second))))
-			for _, f := range restart {
-				f()
-			}
+		var restart []func()
+		for _, id := range victims {
+			restart = append(restart, w.cutPower(id))
 		}
-		w.check()
-	})
+		time.Sleep(time.Duration(w.rng.Int64N(int64(2 * time.Second))))
+		for _, f := range restart {
+			f()
+		}
+	}
+	w.check()
 }

@@ -213,7 +213,7 @@ func (n *Node) addMember(ctx context.Context, id, address string) error {
 			return fmt.Errorf("%w: %s belongs to member %q; remove it first", ErrIncompatible, address, m.ID)
 		}
 	}
-	return n.engineError(n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), 0, controlTimeout/2).Error())
+	return n.engineError(n.await(n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(address), 0, controlTimeout/2)))
 }
 
 func (n *Node) engineError(err error) error {
@@ -307,7 +307,7 @@ func (n *Node) removeMember(ctx context.Context, id string) error {
 	if alive <= voters/2 {
 		return fmt.Errorf("replica: removing %q would leave %d voters of which %d answer: no majority", id, voters, alive)
 	}
-	return n.engineError(n.raft.RemoveServer(raft.ServerID(id), 0, controlTimeout/2).Error())
+	return n.engineError(n.await(n.raft.RemoveServer(raft.ServerID(id), 0, controlTimeout/2)))
 }
 
 func (n *Node) answers(ctx context.Context, m Member) bool {
@@ -350,7 +350,7 @@ func (n *Node) promote(ctx context.Context) {
 					continue
 				}
 			}
-			if err := n.raft.AddVoter(s.ID, s.Address, f.Index(), n.opts.HeartbeatTimeout).Error(); err == nil {
+			if err := n.await(n.raft.AddVoter(s.ID, s.Address, f.Index(), n.opts.HeartbeatTimeout)); err == nil {
 				n.log.Info("member votes", "id", s.ID, "address", s.Address)
 			}
 			break // the configuration has changed: look again

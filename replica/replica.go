@@ -35,6 +35,7 @@ type Node struct {
 	closed   chan struct{} // closed first of all when the node stops
 	stopped  chan struct{} // closed when everything has ended
 	stopping atomic.Bool
+	pending  pending // futures of the engine
 
 	up atomic.Bool // raft is set and Open has succeeded
 
@@ -177,7 +178,7 @@ func (n *Node) open(dir string, m Machine) error {
 		return err
 	}
 
-	n.queue = newCoalescer(o.InFlight, func(b []byte) raft.ApplyFuture { return n.raft.Apply(b, enqueueTimeout) }, n.closed)
+	n.queue = newCoalescer(o.InFlight, func(b []byte) raft.ApplyFuture { return n.raft.Apply(b, enqueueTimeout) }, &n.pending, n.closed)
 	n.asking = newConfirmer(n.confirmRound, n.closed)
 	if par != nil {
 		par.isLeader = func() bool { return n.up.Load() && n.raft.State() == raft.Leader }
@@ -303,7 +304,7 @@ func (n *Node) stop(err error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		n.end()
+		n.end(err)
 	}()
 	// A disk that is stuck may keep the engine for ever.
 	limit := n.opts.StallTimeout
@@ -320,11 +321,20 @@ func (n *Node) stop(err error) {
 	close(n.stopped)
 }
 
-func (n *Node) end() {
+// end ends the engine, and before that whatever waits for an answer of it: it
+// would leave some for ever without one. As long as a leader has its network it
+// can answer; without, it soon knows that it leads no longer, and says that.
+func (n *Node) end(err error) {
+	if err == ErrClosed {
+		n.pending.wait(n.opts.HeartbeatTimeout)
+	}
 	if n.trans != nil {
 		n.trans.Close()
 	}
 	if n.raft != nil {
+		if !errors.Is(err, ErrStalled) {
+			n.pending.wait(2 * n.opts.HeartbeatTimeout)
+		}
 		n.raft.Shutdown().Error()
 	}
 	n.wg.Wait()
@@ -540,7 +550,7 @@ func (n *Node) lead(ctx context.Context) {
 	// the state machine.
 	for {
 		f := n.raft.Barrier(n.opts.HeartbeatTimeout)
-		err := f.Error()
+		err := n.await(f)
 		if err == nil {
 			if i, ok := f.(interface{ Index() uint64 }); ok {
 				// Entries that are no commands do not pass the machine.
@@ -548,7 +558,7 @@ func (n *Node) lead(ctx context.Context) {
 			}
 			break
 		}
-		if ctx.Err() != nil || n.raft.State() != raft.Leader || errors.Is(err, raft.ErrRaftShutdown) {
+		if ctx.Err() != nil || n.raft.State() != raft.Leader || errors.Is(err, raft.ErrRaftShutdown) || errors.Is(err, ErrClosed) {
 			return
 		}
 	}
@@ -584,7 +594,7 @@ func (n *Node) audit(ctx context.Context) {
 			continue
 		}
 		seen = commands
-		if n.raft.Apply(appendAudit(n.fsm.lastAudit()), n.opts.HeartbeatTimeout).Error() == nil {
+		if n.await(n.raft.Apply(appendAudit(n.fsm.lastAudit()), n.opts.HeartbeatTimeout)) == nil {
 			n.audits.Add(1)
 		}
 	}
