@@ -3,7 +3,8 @@
 // From the folder bench:
 //
 //	GOWORK=off go run ./report                       # from what is in results/
-//	GOWORK=off go run ./report -run lock,replica     # measure these first
+//	GOWORK=off go run ./report -run lock,replica     # measure these against their peers first
+//	GOWORK=off go run ./report -own blob             # measure a package of the root alone first
 //	GOWORK=off go run ./report some.txt other.txt    # from these files
 //
 // A result file is what "go test -bench" prints, after lines "key: value" that
@@ -40,16 +41,28 @@ func main() {
 func run(args []string, stdout io.Writer) error {
 	flags := flag.NewFlagSet("report", flag.ContinueOnError)
 	out := flags.String("o", filepath.Join("..", "BENCHMARKS.md"), "the `file` whose sections are replaced")
-	measure := flags.String("run", "", "comma-separated `subjects` (folders of bench) to measure first")
+	versus := flags.String("run", "", "comma-separated `subjects` (folders of bench) to measure first")
+	own := flags.String("own", "", "comma-separated `packages` of the root whose own benchmarks to measure first")
 	results := flags.String("results", "results", "the `folder` of result files")
 	benchtime := flags.String("benchtime", "", "passed on to go test")
 	note := flags.String("note", "", "a `remark` to keep with what -run measures, such as the load of the machine")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	for _, subject := range strings.FieldsFunc(*measure, func(r rune) bool { return r == ',' }) {
-		if err := measureSubject(subject, *results, *benchtime, *note, stdout); err != nil {
+	for _, subject := range list(*versus) {
+		err := measure(filepath.Join(*results, strings.ReplaceAll(subject, "/", "-")+".txt"), *note, stdout, session{
+			dir: ".", env: "GOWORK=off", args: testArgs("Vs", *benchtime, subject), shown: "cd bench && GOWORK=off ",
+		})
+		if err != nil {
 			return fmt.Errorf("measuring %s: %w", subject, err)
+		}
+	}
+	for _, pkg := range list(*own) {
+		err := measure(filepath.Join(*results, strings.ReplaceAll(pkg, "/", "-")+"-own.txt"), *note, stdout, session{
+			dir: "..", args: testArgs(".", *benchtime, pkg),
+		})
+		if err != nil {
+			return fmt.Errorf("measuring %s: %w", pkg, err)
 		}
 	}
 	files := flags.Args()
@@ -91,21 +104,35 @@ func run(args []string, stdout io.Writer) error {
 	return os.WriteFile(*out, []byte(text), 0o644)
 }
 
-// measureSubject runs the comparisons of one folder and keeps what they print.
-func measureSubject(subject, results, benchtime, note string, stdout io.Writer) error {
-	if subject != filepath.Base(subject) {
-		return fmt.Errorf("%q is not the name of a folder", subject)
-	}
-	if err := os.MkdirAll(results, 0o755); err != nil {
-		return err
-	}
-	args := []string{"test", "-run", "^$", "-bench", "Vs", "-timeout", "0"}
+// list splits a comma-separated flag.
+func list(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' })
+}
+
+// testArgs returns what go is given to run benchmarks of a package.
+func testArgs(pattern, benchtime, pkg string) []string {
+	args := []string{"test", "-run", "^$", "-bench", pattern, "-timeout", "0"}
 	if benchtime != "" {
 		args = append(args, "-benchtime", benchtime)
 	}
-	args = append(args, "./"+subject)
-	final := filepath.Join(results, subject+".txt")
-	f, err := os.Create(final + ".tmp")
+	return append(args, "./"+pkg)
+}
+
+// A session is one run of the go command.
+type session struct {
+	dir   string
+	env   string // one more variable, if any
+	args  []string
+	shown string // what a reader types in front, from the root
+}
+
+// measure keeps what a run prints, in a file. What the file held before is
+// replaced only by a run that went through.
+func measure(file, note string, stdout io.Writer, r session) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	f, err := os.Create(file + ".tmp")
 	if err != nil {
 		return err
 	}
@@ -116,19 +143,22 @@ func measureSubject(subject, results, benchtime, note string, stdout io.Writer) 
 	if head, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil {
 		fmt.Fprintf(w, "commit: %s\n", strings.TrimSpace(string(head)))
 	}
-	fmt.Fprintf(w, "command: go %s\n", strings.Join(args, " "))
+	fmt.Fprintf(w, "command: %sgo %s\n", r.shown, strings.Join(r.args, " "))
 	if note != "" {
 		fmt.Fprintf(w, "note: %s\n", strings.Join(strings.Fields(note), " "))
 	}
-	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), "GOWORK=off")
+	cmd := exec.Command("go", r.args...)
+	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), "GOWORK=")
+	if r.env != "" {
+		cmd.Env = append(cmd.Env, r.env)
+	}
 	cmd.Stdout = io.MultiWriter(w, stdout)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		return err
 	}
-	// What was there before is replaced only by a run that went through.
-	return errors.Join(w.Flush(), f.Close(), os.Rename(final+".tmp", final))
+	return errors.Join(w.Flush(), f.Close(), os.Rename(file+".tmp", file))
 }
 
 // Sections groups results by package, in alphabetical order of the subjects.

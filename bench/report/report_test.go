@@ -11,7 +11,7 @@ import (
 const sample = `date: 2026-01-02
 go: go1.26.8
 commit: abc1234
-command: go test -run ^$ -bench Vs -timeout 0 ./lock
+command: cd bench && GOWORK=off go test -run ^$ -bench Vs -timeout 0 ./lock
 note: load below 1
 goos: linux
 goarch: amd64
@@ -47,7 +47,7 @@ func TestTables(t *testing.T) {
 		"| noise | etcd | 100 ns | 101 ns | 1.01× (0.8–1.30) | – | **even** |  |",
 		"Measured on Some CPU @ 2 GHz, linux/amd64, GOMAXPROCS 2.",
 		"Date and version: 2026-01-02, go1.26.8, commit abc1234.",
-		"`go test -run ^$ -bench Vs -timeout 0 ./lock`",
+		"`cd bench && GOWORK=off go test -run ^$ -bench Vs -timeout 0 ./lock`",
 		"Note: load below 1",
 	} {
 		if !strings.Contains(lock, want) {

@@ -172,7 +172,7 @@ func (s Section) origin() []string {
 		lines = append(lines, "Peers: "+strings.Join(s.Versions, ", ")+".")
 	}
 	for _, c := range commands {
-		lines = append(lines, "Command, in the folder bench with GOWORK=off: `"+c+"`")
+		lines = append(lines, "Command: `"+c+"`")
 	}
 	for _, n := range notes {
 		lines = append(lines, "Note: "+n)
