@@ -32,9 +32,10 @@
 // Requests for a key form a linked list inside the replicated state. They are
 // granted in the order in which they were logged. The log entry that releases a
 // lock also grants it to the next in line, so a hand-over costs one commit, and
-// exactly one waiter is told, on the event stream that its client keeps open.
-// Nobody polls. A client that loses its connection, or whose server dies, finds
-// its requests at the place where they were.
+// exactly one waiter is told, on the connection that its client keeps open (over
+// HTTP: by server-sent events or a long poll). Nobody asks again and again. A
+// client that loses its connection, or whose server dies, finds its requests at
+// the place where they were.
 //
 // # Lease and time
 //

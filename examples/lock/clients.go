@@ -20,10 +20,10 @@ import (
 // An appended is what a client reports to the program, one line each, once the
 // store has acknowledged its write.
 type appended struct {
-	Client  string
-	Session string
-	Token   uint64
-	Line    string
+	Client string
+	Token  uint64
+	Line   string
+	Kept   bool // the client still has its first session
 }
 
 // playWorker is a process with several clients, each with a session of its own.
@@ -60,6 +60,7 @@ func client(ctx context.Context, name string, each int, report func(appended)) e
 		return err
 	}
 	defer c.Close()
+	session := c.Session()
 	for i := 0; i < each; {
 		l, err := c.Lock(ctx, object)
 		if err != nil {
@@ -74,7 +75,7 @@ func client(ctx context.Context, name string, each int, report func(appended)) e
 			err = writeObject(ctx, l, text+line+"\n")
 		}
 		if err == nil {
-			report(appended{name, c.Session(), l.Token(), line})
+			report(appended{name, l.Token(), line, c.Session() == session})
 			i++
 		} else if !errors.Is(err, errRefused) {
 			return err

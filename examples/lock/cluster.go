@@ -215,23 +215,28 @@ func (c *cluster) leader(ctx context.Context) (*server, error) {
 	return found, err
 }
 
-// waitQueue waits until a key has that many waiters, and returns their names in
-// the order of the queue.
-func waitQueue(ctx context.Context, c *lock.Client, key string, waiting int) (names []string, err error) {
-	err = poll(ctx, func() error {
+// waitQueue waits until a key that holder has has that many waiters, and
+// returns their names in the order of the queue.
+func waitQueue(ctx context.Context, c *lock.Client, key, holder string, waiting int) (names []string, err error) {
+	for {
 		info, err := c.Inspect(ctx, key)
-		if err != nil {
-			return err
+		switch {
+		case err != nil:
+			return nil, err
+		case len(info.Holders) != 1 || info.Holders[0].Label != holder:
+			return nil, fmt.Errorf("%s has lost %s already", holder, key)
+		case info.Waiting >= waiting:
+			for _, p := range info.Queue {
+				names = append(names, p.Label)
+			}
+			return names, nil
 		}
-		if info.Waiting < waiting {
-			return fmt.Errorf("%d of %d clients wait", info.Waiting, waiting)
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%d of %d clients wait: %w", info.Waiting, waiting, ctx.Err())
 		}
-		for _, p := range info.Queue {
-			names = append(names, p.Label)
-		}
-		return nil
-	})
-	return names, err
+	}
 }
 
 // counters are those of all servers together.

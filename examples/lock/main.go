@@ -38,7 +38,7 @@ const (
 	servers   = 3
 	object    = "ledger.txt"
 	lease     = 2 * time.Second        // TTL of every session of the story
-	heartbeat = 200 * time.Millisecond // how soon a server misses its leader
+	heartbeat = 300 * time.Millisecond // how soon a server misses its leader
 )
 
 func main() {

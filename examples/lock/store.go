@@ -161,6 +161,13 @@ func (w *statusWriter) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
+// clear forgets all objects.
+func (s *store) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.objects, s.history = map[string]string{}, nil
+}
+
 // remark notes in the history what happened beside it.
 func (s *store) remark(format string, args ...any) {
 	s.mu.Lock()

@@ -31,25 +31,13 @@ func (r result) print(w io.Writer) {
 // the frozen one go on.
 func story(ctx context.Context, w io.Writer, cluster *cluster, admin *lock.Client, store *store, load load) (r result, err error) {
 	// C1 takes the lock and reads the object. The others queue behind it.
-	victim, err := startVictim(cluster, store)
+	victim, team, stale, queue, err := setScene(ctx, cluster, admin, store, load)
 	if err != nil {
 		return r, err
 	}
 	defer victim.kill()
-	stale, err := victim.waitHolding(ctx)
-	if err != nil {
-		return r, err
-	}
-	team, err := startWorkers(cluster, store, load)
-	if err != nil {
-		return r, err
-	}
 	defer team.kill()
-	n := load.workers * load.clients
-	queue, err := waitQueue(ctx, admin, object, n)
-	if err != nil {
-		return r, err
-	}
+	n := len(queue)
 	fmt.Fprintf(w, "C1 holds the lock with token %d and has read %s\n", stale, object)
 	fmt.Fprintf(w, "%d clients in %d processes queue behind it: %s …\n", n, load.workers, strings.Join(queue[:min(4, n)], " ◀ "))
 
@@ -116,14 +104,12 @@ func story(ctx context.Context, w io.Writer, cluster *cluster, admin *lock.Clien
 		have[l] = true
 	}
 	acknowledged := []string{}
-	sessions := map[string]string{}
 	moved := map[string]bool{} // clients that needed another session
 	for _, a := range team.acknowledged {
 		acknowledged = append(acknowledged, a.Line)
-		if s, ok := sessions[a.Client]; ok && s != a.Session {
+		if !a.Kept {
 			moved[a.Client] = true
 		}
-		sessions[a.Client] = a.Session
 	}
 	if r.verdict == "accepted" {
 		acknowledged = append(acknowledged, staleLine)
@@ -146,6 +132,28 @@ func story(ctx context.Context, w io.Writer, cluster *cluster, admin *lock.Clien
 	fmt.Fprintln(w, "the store's history of accepted writes:")
 	store.print(w)
 	return r, nil
+}
+
+// setScene starts C1, which takes the lock, and the workers, which queue behind
+// it. On a machine so busy that C1's lease runs out before all of them have
+// queued, it begins again.
+func setScene(ctx context.Context, cluster *cluster, admin *lock.Client, store *store, load load) (v *victim, t *team, token uint64, queue []string, err error) {
+	for range 3 {
+		store.clear()
+		if v, err = startVictim(cluster, store); err != nil {
+			return
+		}
+		if token, err = v.waitHolding(ctx); err == nil {
+			if t, err = startWorkers(cluster, store, load); err == nil {
+				if queue, err = waitQueue(ctx, admin, object, "C1", load.workers*load.clients); err == nil {
+					return
+				}
+				t.kill()
+			}
+		}
+		v.kill()
+	}
+	return
 }
 
 // overtaken counts the clients whose first write does not stand at their place
