@@ -81,10 +81,10 @@ func ExampleOpenFenceLog() {
 	// 7 stale: true
 }
 
-// A store without a disk of its own starts with a floor: it takes a lock, whose
-// token is higher than all that its predecessor could have seen.
+// A store without a disk of its own starts with a floor: it takes the lock for
+// serving, whose token is higher than all that its predecessor can have seen.
 func ExampleGuardOptions_floor() {
-	var mine uint64 = 100 // of a lock taken at the start: l.Token()
+	var mine uint64 = 100 // l.Token() of that lock
 	guard, _ := lock.NewGuard(&lock.GuardOptions{Floor: mine})
 	for _, token := range []uint64{99, 101} {
 		fmt.Println(guard.Check(context.Background(), "file", token))

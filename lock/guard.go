@@ -51,8 +51,10 @@ func (e *StaleError) Unwrap() error { return ErrStale }
 // is enough to announce a holder, and where the operation itself is conditional
 // (the recipes in the package comment).
 //
-// A guard trusts the tokens it is shown: whoever may write could also lock
-// others out with one that is far too high. They must come from one cluster.
+// All access to a resource must pass one guard. Where several processes serve
+// the same data, the check belongs where the data is: see the recipes. A guard
+// trusts the tokens it is shown, which must come from one cluster: whoever may
+// write could also lock others out with one that is far too high.
 type Guard struct {
 	store FenceStore
 	limit int
@@ -106,10 +108,11 @@ type GuardOptions struct {
 	Store FenceStore
 
 	// Floor is the lowest token that is let in at all. It can stand in for a
-	// Store: before a process begins to serve, it takes any lock of the cluster
-	// (one of its own, say) and makes that token its floor. All tokens that its
-	// predecessor could have seen were granted before, so they are lower. The
-	// price is that holders of that moment are refused and must lock again.
+	// Store: before a process begins to serve, it takes a lock that stands for
+	// serving, which its predecessor held, and makes that token its floor. All
+	// tokens that the predecessor can have seen were granted before, so they are
+	// lower. The price is that holders of that moment are refused and must lock
+	// again.
 	Floor uint64
 
 	// MaxResources bounds how many resources are remembered, at about 150 bytes
