@@ -120,7 +120,7 @@ func beside(m map[string]float64) string {
 	known := []string{"ns/op", "x-faster", "x-faster-q1", "x-faster-q3", "x-goal", "pairs", "spread-%"}
 	var parts []string
 	for _, unit := range sortedKeys(m) {
-		if slices.Contains(known, unit) {
+		if slices.Contains(known, unit) || strings.HasSuffix(unit, "-spread-%") {
 			continue
 		}
 		if base, ok := strings.CutPrefix(unit, "peer-"); ok {
