@@ -37,8 +37,8 @@ const (
 // busy callers see the disk's latency and many share its flushes.
 type coalescer struct {
 	apply    func([]byte) raft.ApplyFuture
-	inflight int           // most entries under way
-	pending  *pending      // the same, to be waited for
+	inflight int      // most entries under way
+	pending  *pending // the same, to be waited for
 	closed   <-chan struct{}
 
 	mu    sync.Mutex

@@ -75,11 +75,12 @@ func (w *world) start(id string) {
 		// A flush takes its time, each another one: the leader's may end long
 		// after those of the followers.
 		slow := rand.New(rand.NewPCG(w.rng.Uint64(), 1))
+		mean := []float64{1, 5, 40}[w.rng.IntN(3)] * float64(time.Millisecond)
 		var mu sync.Mutex
 		w.disks[id].SetHook(func(op vfs.Op) error {
 			if op.Kind == vfs.OpDatasync {
 				mu.Lock()
-				d := time.Duration(slow.ExpFloat64() * float64(5*time.Millisecond))
+				d := time.Duration(slow.ExpFloat64() * mean)
 				mu.Unlock()
 				time.Sleep(d) // virtual
 			}

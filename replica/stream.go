@@ -71,7 +71,7 @@ type switchboard struct {
 
 	mu      sync.Mutex
 	cluster clusterID
-	open    map[net.Conn]struct{} // connections still in their preface, or control
+	open    map[net.Conn]struct{} // all connections but the application's
 }
 
 func newSwitchboard(ln net.Listener, advertise string, conf *tls.Config, log *slog.Logger) *switchboard {
@@ -160,12 +160,17 @@ func (s *switchboard) sort(c net.Conn) {
 	}
 	to, conn, err := s.hello(c)
 	if to != nil {
-		s.untrack(c)
+		if to == s.raftConns {
+			conn = &peerConn{conn, s, c}
+		} else {
+			s.untrack(c)
+		}
 		select {
 		case to <- conn:
 			return
 		case <-s.closed:
 		}
+		s.untrack(c)
 	} else if err != nil {
 		s.log.Warn("connection refused", "from", c.RemoteAddr(), "err", err)
 		s.untrack(c)
@@ -217,6 +222,19 @@ func (s *switchboard) hello(c net.Conn) (chan net.Conn, net.Conn, error) {
 	return nil, nil, fmt.Errorf("%w: connection of kind %d for cluster %x", ErrIncompatible, pre[5], id)
 }
 
+// A peerConn is a connection of the engine's. The engine does not end all of its
+// own when it shuts down, so the switchboard does.
+type peerConn struct {
+	net.Conn
+	s *switchboard
+	c net.Conn // as it is tracked
+}
+
+func (p *peerConn) Close() error {
+	p.s.untrack(p.c)
+	return p.Conn.Close()
+}
+
 // headConn gives back the bytes that were read to tell the protocol.
 type headConn struct {
 	net.Conn
@@ -252,7 +270,15 @@ func (a tcpAddr) String() string { return string(a) }
 func (s *switchboard) Dial(to raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	return s.dial(ctx, string(to), kindRaft, s.clusterID())
+	c, err := s.dial(ctx, string(to), kindRaft, s.clusterID())
+	if err != nil {
+		return nil, err
+	}
+	if !s.track(c) {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	return &peerConn{c, s, c}, nil
 }
 
 func (s *switchboard) dial(ctx context.Context, to string, kind byte, cluster clusterID) (net.Conn, error) {
