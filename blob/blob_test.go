@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -155,5 +156,41 @@ func TestUpdateReturnsTheEditorsError(t *testing.T) {
 	}
 	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, blob.ErrNotFound) {
 		t.Errorf("Get: %v", err)
+	}
+}
+
+// In our stores a key may also be the beginning of others, as on S3 itself.
+func TestKeysThatAreAlsoFolders(t *testing.T) {
+	m := strings.Repeat("m", 198) // as long as a file name's piece
+	keys := []string{"a", "a-", "a-/x", "a.b", "a/b", "a/b-", "a/b/c", "a/b0", "a0", m, m + "!", m + "/q", m + "m"}
+	for name, s := range map[string]blob.Store{"mem": blob.NewMem(), "dir": open(t, t.TempDir(), nil)} {
+		for i := range keys {
+			key := keys[len(keys)-1-i]
+			if _, err := blob.PutBytes(t.Context(), s, key, []byte(key)); err != nil {
+				t.Fatalf("%s: Put(%q): %v", name, key, err)
+			}
+		}
+		for i := range keys {
+			var got []string
+			after := ""
+			if i > 0 {
+				after = keys[i-1]
+			}
+			for info, err := range s.List(t.Context(), "", after) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, info.Key)
+			}
+			if !slices.Equal(got, keys[i:]) {
+				t.Errorf("%s: List after %q = %q, want %q", name, after, got, keys[i:])
+			}
+		}
+		if err := s.Delete(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		if data, _, err := blob.GetBytes(t.Context(), s, "a/b", 10); err != nil || string(data) != "a/b" {
+			t.Errorf("%s: a/b after Delete(a): %q, %v", name, data, err)
+		}
 	}
 }
