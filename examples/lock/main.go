@@ -7,9 +7,9 @@
 // program stops one holder with SIGSTOP until its lease is long over and lets
 // it go on, and kills the leading server with SIGKILL:
 //
-//	C1  lock → token 55 · read ── frozen ─────────────────────── write(55)  refused: 310 was seen
-//	C2  ······ waits ······· C1's lease over → token 114 · read · write(114)
-//	C3  ········· waits ······························ token 116 · read · write(116)  …
+//	C1    lock → token 6 · read ── SIGSTOP ─────────────────── SIGCONT · write(6)  refused: 329 was seen
+//	w0.1  ······· waits ······ C1's lease over → token 30 · read · write(30)
+//	w2.1  ··········· waits ······························ token 31 · read · write(31)  …
 //
 // Then the same is done in the ways that do not hold: without a fence, with
 // timestamps for tokens, by polling instead of queueing, and by a majority vote
@@ -37,7 +37,7 @@ import (
 const (
 	servers   = 3
 	object    = "ledger.txt"
-	lease     = 2 * time.Second        // TTL of every session of the story
+	lease     = 3 * time.Second        // TTL of every session of the story
 	heartbeat = 300 * time.Millisecond // how soon a server misses its leader
 )
 
