@@ -173,45 +173,52 @@ func (s *session) keepAlive(ctx context.Context) {
 	// stand still, soon after it.
 	tick := time.NewTicker(max(ttl/20, 20*time.Millisecond))
 	defer tick.Stop()
+	type renewal struct {
+		sent time.Duration // when the try that succeeded began
+		err  error
+	}
 	renewed := s.c.opts.Clock()
-	var busy chan error
-	var sent time.Duration
+	var busy chan renewal // nil: none is under way
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case err := <-busy:
+		case r := <-busy:
 			busy = nil
 			switch {
-			case err == nil:
-				renewed = sent
+			case r.err == nil:
+				renewed = r.sent
 				s.mu.Lock()
-				s.expires = max(s.expires, sent+s.lease())
+				s.expires = max(s.expires, r.sent+s.lease())
 				s.mu.Unlock()
-			case errors.Is(err, errNoSession):
+			case errors.Is(r.err, errNoSession):
 				s.end(fmt.Errorf("%w: the servers ended the session", ErrLost))
 				return
 			}
 		case <-tick.C:
 		}
-		now := s.c.opts.Clock()
 		if !s.alive() {
 			s.end(fmt.Errorf("%w: the lease ran out", ErrLost))
 			return
 		}
-		if busy == nil && now-renewed >= ttl/3 {
-			busy, sent = make(chan error, 1), now
-			done := busy
+		if busy == nil && s.c.opts.Clock()-renewed >= ttl/3 {
+			done := make(chan renewal, 1)
+			busy = done
 			s.c.wg.Add(1)
 			go func() {
 				defer s.c.wg.Done()
-				tctx, cancel := context.WithTimeout(ctx, s.c.opts.RequestTimeout)
+				var r renewal
+				tctx, cancel := context.WithTimeout(ctx, ttl)
 				defer cancel()
-				a, err := s.c.servers.call(tctx, wire.AskRenew, s.id[:])
-				if err == nil && a.kind != wire.Renewed {
-					err = errNoSession
-				}
-				done <- err
+				r.err = s.c.servers.retry(tctx, func(ctx context.Context) error {
+					r.sent = s.c.opts.Clock()
+					a, err := s.c.servers.call(ctx, wire.AskRenew, s.id[:])
+					if err == nil && a.kind != wire.Renewed {
+						err = errNoSession
+					}
+					return err
+				})
+				done <- r
 			}()
 		}
 	}
