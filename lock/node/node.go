@@ -20,7 +20,7 @@ import (
 )
 
 // Options configures [Open]. Nil, and a zero field, mean the default. The
-// fields up to Store have the meaning that they have in [replica.Options].
+// fields up to AuditEvery have the meaning that they have in [replica.Options].
 type Options struct {
 	ID        string
 	Cluster   string
@@ -39,6 +39,7 @@ type Options struct {
 	InFlight         int
 	Store            replica.Store
 	SerialSync       bool
+	AuditEvery       time.Duration
 
 	// MaxWaiters bounds the queue of one key; further requests get 429.
 	// Default 100,000.
@@ -101,7 +102,7 @@ func Open(dir string, opts *Options) (*Node, error) {
 		Bootstrap: o.Bootstrap, Join: o.Join, TLS: o.TLS, Insecure: o.Insecure,
 		HeartbeatTimeout: o.HeartbeatTimeout, StallTimeout: o.StallTimeout,
 		SnapshotEvery: o.SnapshotEvery, TrailingLogs: o.TrailingLogs, InFlight: o.InFlight,
-		Store: o.Store, SerialSync: o.SerialSync, MaxCommand: maxBody,
+		Store: o.Store, SerialSync: o.SerialSync, AuditEvery: o.AuditEvery, MaxCommand: maxBody,
 		Leadership: n.lead, Logger: o.Logger, Transport: o.Transport, InMemory: o.InMemory,
 	})
 	if err != nil {
