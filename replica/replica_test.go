@@ -34,7 +34,7 @@ func listen(t *testing.T) net.Listener {
 func newCluster(t *testing.T, size int, opts Options, each ...func(i int, o *Options)) *cluster {
 	c := &cluster{t: t, opts: opts, each: each}
 	if c.opts.HeartbeatTimeout == 0 {
-		c.opts.HeartbeatTimeout = 200 * time.Millisecond
+		c.opts.HeartbeatTimeout = 300 * time.Millisecond
 	}
 	var lns []net.Listener
 	for i := range size {
@@ -103,6 +103,35 @@ func (c *cluster) leader() *Node {
 	}
 }
 
+// put applies a command at whoever leads, again and again until it is answered:
+// on a busy machine leaders may change at any time. A command whose outcome was
+// unknown may have been applied more than once.
+func (c *cluster) put(ctx context.Context, data string) (leader *Node) {
+	c.t.Helper()
+	for {
+		l := c.leader()
+		_, err := l.Apply(ctx, []byte(data))
+		if err == nil {
+			return l
+		}
+		if !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrUnknown) || ctx.Err() != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// firsts returns the entries without repetitions.
+func firsts(entries []string) (once []string) {
+	seen := map[string]bool{}
+	for _, e := range entries {
+		if !seen[e] {
+			seen[e] = true
+			once = append(once, e)
+		}
+	}
+	return once
+}
+
 // eventually polls a condition that other goroutines bring about.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
@@ -124,7 +153,7 @@ func background(t *testing.T) context.Context {
 func TestClusterAgrees(t *testing.T) {
 	for _, store := range []Store{StoreWAL, StoreBolt} {
 		t.Run(store.String(), func(t *testing.T) {
-			c := newCluster(t, 3, Options{Store: store})
+			c := newCluster(t, 3, Options{Store: store, HeartbeatTimeout: 2 * time.Second})
 			l := c.leader()
 			ctx := background(t)
 			var wg sync.WaitGroup
@@ -184,15 +213,15 @@ func TestRestartAndFailover(t *testing.T) {
 			c := newCluster(t, 3, Options{Store: store, SnapshotEvery: 50, TrailingLogs: 20})
 			ctx := background(t)
 			var acked []string
-			put := func(n *Node, s string) {
-				_, err := n.Apply(ctx, []byte(s))
-				require.NoError(t, err)
+			put := func(s string) *Node {
+				l := c.put(ctx, s)
 				acked = append(acked, s)
+				return l
 			}
 			for round := range 4 {
-				l := c.leader()
+				var l *Node
 				for i := range 30 {
-					put(l, fmt.Sprintf("%d.%d", round, i))
+					l = put(fmt.Sprintf("%d.%d", round, i))
 				}
 				if round == 1 {
 					require.NoError(t, l.Snapshot())
@@ -201,16 +230,16 @@ func TestRestartAndFailover(t *testing.T) {
 				require.NoError(t, l.Close())
 				require.ErrorIs(t, l.Err(), ErrClosed)
 				c.nodes[at] = nil
-				l2 := c.leader()
-				put(l2, fmt.Sprint("after ", round))
+				put(fmt.Sprint("after ", round))
 				c.start(at, nil)
 			}
-			l := c.leader()
-			require.NoError(t, l.Read(ctx))
-			require.Equal(t, acked, c.machines[slices.Index(c.nodes, l)].all())
+			eventually(t, "a leader reads", func() bool {
+				l := c.leader()
+				return l.Read(ctx) == nil && slices.Equal(firsts(c.machines[slices.Index(c.nodes, l)].all()), acked)
+			})
 			eventually(t, "restarted nodes catch up", func() bool {
 				for _, m := range c.machines {
-					if !slices.Equal(m.all(), acked) {
+					if !slices.Equal(firsts(m.all()), acked) {
 						return false
 					}
 				}
@@ -254,9 +283,7 @@ func TestJoinAndLeave(t *testing.T) {
 	require.NoError(t, c.nodes[1].Leave(ctx, "n0"))
 	require.NoError(t, c.nodes[0].Close())
 	c.nodes[0] = nil
-	l = c.leader()
-	_, err = l.Apply(ctx, []byte("on without it"))
-	require.NoError(t, err)
+	l = c.put(ctx, "on without it")
 	// Without the second of two voters there is no majority to decide anything.
 	other := 3 - slices.Index(c.nodes, l)
 	require.NoError(t, c.nodes[other].Close())
