@@ -42,9 +42,20 @@
 //   - The leader flushes its own log while the followers flush theirs (Ongaro's
 //     thesis, §10.2.1), where the engine alone would do one after the other.
 //     Nothing leaves the node before both have happened. See [StoreWAL].
+//   - A disk that fails or hangs stops the node with an error: the engine would
+//     panic or wait for ever. Log and snapshots are checked against each other
+//     at Open, and a log that was lost is not begun anew, since the node could
+//     then vote twice.
 //   - Replicas compare digests of their machines at agreed log positions.
 //   - One port, with cluster identity checked on every connection and optional
 //     mutual TLS, serves Raft, joining, and the application's own protocol.
+//
+// # What is not promised
+//
+// The log tells damage from the remains of an unfinished write, but for the last
+// flush before a crash: a bit that flips there looks like a torn write, and is cut
+// off without a word. The other members still hold what was cut, unless as many as
+// make a majority suffer the same at once.
 //
 // Leadership is never handed over automatically: in the engine a transfer may
 // leave the leader refusing writes until it is restarted (issue 696).

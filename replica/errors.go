@@ -53,6 +53,7 @@ type NotLeaderError struct {
 	Address string // the leader's address, or ""
 }
 
+// Error names the leader, if it is known.
 func (e *NotLeaderError) Error() string {
 	if e.ID == "" {
 		return ErrNotLeader.Error() + ": no leader known"
@@ -60,4 +61,5 @@ func (e *NotLeaderError) Error() string {
 	return fmt.Sprintf("%v: %s at %s leads", ErrNotLeader, e.ID, e.Address)
 }
 
+// Unwrap returns ErrNotLeader.
 func (e *NotLeaderError) Unwrap() error { return ErrNotLeader }

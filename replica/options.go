@@ -43,6 +43,7 @@ const (
 	StoreBolt
 )
 
+// String returns the store's name: "wal" or "bolt".
 func (s Store) String() string {
 	switch s {
 	case StoreWAL:

@@ -33,6 +33,7 @@ type Damage struct {
 	Reason   string
 }
 
+// String tells where the damage is, and why it is damage.
 func (d Damage) String() string {
 	return fmt.Sprintf("%s at offset %d: %s (positions %d to %d)", d.File, d.Offset, d.Reason, d.From, d.To)
 }
