@@ -249,6 +249,7 @@ func (c *cluster) counters(ctx context.Context) (sum node.Stats, err error) {
 			return sum, err
 		}
 		sum.Notified += v.Stats.Notified
+		sum.Replica.Term = max(sum.Replica.Term, v.Stats.Replica.Term)
 		sum.Grants = max(sum.Grants, v.Stats.Grants) // every server counts them all
 	}
 	return sum, nil

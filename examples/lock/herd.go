@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/ashlar-go/ashlar/lock"
+	"github.com/ashlar-go/ashlar/lock/node"
 )
 
 // herd has the same clients take the same lock the same number of times in three
@@ -31,17 +32,30 @@ func herd(ctx context.Context, w io.Writer, cluster *cluster, load load) error {
 		}
 	}
 
-	before, err := cluster.counters(ctx)
-	if err != nil {
-		return err
-	}
-	queue, err := h.run(ctx, h.queued)
-	if err != nil {
-		return err
-	}
-	after, err := cluster.counters(ctx)
-	if err != nil {
-		return err
+	// A round that is not counted, after which every client has been told
+	// something, so that its connection to the leader stands. If the leader
+	// changes while it is counted, it is done again.
+	var queue count
+	var before, after node.Stats
+	for try := 0; try == 0 || before.Replica.Term != after.Replica.Term; try++ {
+		if try == 5 {
+			return errors.New("the leader changes all the time: this machine is too busy to count wake-ups")
+		}
+		h.turns = 1
+		if _, err := h.run(ctx, h.queued); err != nil {
+			return err
+		}
+		h.turns = turns
+		var err error
+		if before, err = cluster.counters(ctx); err != nil {
+			return err
+		}
+		if queue, err = h.run(ctx, h.queued); err != nil {
+			return err
+		}
+		if after, err = cluster.counters(ctx); err != nil {
+			return err
+		}
 	}
 	told, err := h.run(ctx, h.toldAll)
 	if err != nil {
