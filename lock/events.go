@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/ashlar-go/ashlar/lock/internal/wire"
@@ -12,7 +13,10 @@ import (
 // there is. Each subscription begins with the grants that stand, so none is
 // missed.
 func (s *session) listen(ctx context.Context) {
+	const first = 5 * time.Millisecond
+	pause := first
 	for ctx.Err() == nil {
+		began := time.Now()
 		tctx, cancel := context.WithTimeout(ctx, s.c.opts.RequestTimeout)
 		nc, err := s.c.servers.conn(tctx)
 		cancel()
@@ -23,12 +27,18 @@ func (s *session) listen(ctx context.Context) {
 			return
 		}
 		s.c.log.Debug("stream", "session", s.id, "err", err)
-		t := time.NewTimer(5 * time.Millisecond)
+		// While there is no leader all clients are here: they must not keep the
+		// servers from electing one.
+		if time.Since(began) > time.Second {
+			pause = first
+		}
+		t := time.NewTimer(pause/2 + rand.N(pause))
 		select {
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
 		}
+		pause = min(2*pause, 100*time.Millisecond)
 	}
 }
 

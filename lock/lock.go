@@ -61,7 +61,11 @@ func (l *Lock) Err() error {
 	state := l.state
 	l.mu.Unlock()
 	if state == nil && !l.s.alive() {
-		l.s.end(fmt.Errorf("%w: the lease ran out", ErrLost))
+		cause := fmt.Errorf("%w: the lease ran out", ErrLost)
+		l.s.end(cause)
+		// Another goroutine may be ending the session and not have come to
+		// this lock yet.
+		l.lose(cause)
 		l.mu.Lock()
 		state = l.state
 		l.mu.Unlock()
