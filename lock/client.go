@@ -409,8 +409,10 @@ func (s *session) acquire(ctx context.Context, key string, req request) (*Lock, 
 	stop := context.AfterFunc(s.c.ctx, cancel)
 	defer stop()
 
-	cmd := core.Command{Op: core.OpEnqueue, Session: s.id, Req: n, Key: key, Kind: req.kind, Weight: req.weight, Limit: req.limit,
-		Try: req.try, Value: req.value}
+	cmd := core.Command{
+		Op: core.OpEnqueue, Session: s.id, Req: n, Key: key, Kind: req.kind, Weight: req.weight, Limit: req.limit,
+		Try: req.try, Value: req.value,
+	}
 	var res core.Result
 	var label string
 	err := s.c.servers.retry(actx, func(ctx context.Context) (err error) {

@@ -92,8 +92,10 @@ func connect(ctx context.Context, node string, o *Options) (*conn, error) {
 		return nil, ctx.Err()
 	}
 	ok = true
-	c := &conn{nc: nc, node: node, out: wire.NewWriter(nc, o.RequestTimeout), dead: make(chan struct{}),
-		waiting: map[uint64]chan frame{}, events: map[uint64]func(frame){}, heard: time.Now()}
+	c := &conn{
+		nc: nc, node: node, out: wire.NewWriter(nc, o.RequestTimeout), dead: make(chan struct{}),
+		waiting: map[uint64]chan frame{}, events: map[uint64]func(frame){}, heard: time.Now(),
+	}
 	go c.read(r)
 	return c, nil
 }

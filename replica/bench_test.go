@@ -77,7 +77,9 @@ func BenchmarkApply(b *testing.B) {
 		name string
 		o    Options
 	}{
-		{"wal", Options{}}, {"wal-serial", Options{SerialSync: true}}, {"bolt", Options{Store: StoreBolt}},
+		{"wal", Options{}},
+		{"wal-serial", Options{SerialSync: true}},
+		{"bolt", Options{Store: StoreBolt}},
 		{"memory", Options{InMemory: true}},
 	} {
 		for _, appliers := range []int{1, 16, 128} {

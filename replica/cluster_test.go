@@ -38,9 +38,11 @@ func newAuthority(t *testing.T) *authority {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
 	a := &authority{t: t, key: key}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageCertSign}
+		KeyUsage: x509.KeyUsageCertSign,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	require.NoError(t, err)
 	a.cert, err = x509.ParseCertificate(der)
@@ -53,10 +55,12 @@ func (a *authority) config() *tls.Config {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
 	a.n++
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(a.n + 1), Subject: pkix.Name{CommonName: "member"},
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(a.n + 1), Subject: pkix.Name{CommonName: "member"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
 	require.NoError(a.t, err)
 	pool := x509.NewCertPool()
@@ -88,8 +92,10 @@ func TestMutualTLS(t *testing.T) {
 		require.Error(t, err, name)
 		s.Close()
 	}
-	_, err := Open(t.TempDir(), &journal{}, &Options{Join: []string{l.Address()}, HeartbeatTimeout: 100 * time.Millisecond,
-		TLS: ca.config(), Cluster: "other"})
+	_, err := Open(t.TempDir(), &journal{}, &Options{
+		Join: []string{l.Address()}, HeartbeatTimeout: 100 * time.Millisecond,
+		TLS: ca.config(), Cluster: "other",
+	})
 	require.ErrorContains(t, err, "other cluster", "a member of the same authority is heard")
 
 	// The application's own protocol, on the same port.

@@ -292,8 +292,12 @@ func TestDamagedSnapshot(t *testing.T) {
 		snaps    int
 		ok       bool
 	}{
-		{"state.bin", 1, 1, false}, {"meta.json", 1, 1, false}, {"state.bin", 1, 2, false}, {"state.bin", 1000, 2, true},
-		{"meta.json", 1000, 2, true}, {"state.bin", 1000, 1, false},
+		{"state.bin", 1, 1, false},
+		{"meta.json", 1, 1, false},
+		{"state.bin", 1, 2, false},
+		{"state.bin", 1000, 2, true},
+		{"meta.json", 1000, 2, true},
+		{"state.bin", 1000, 1, false},
 	} {
 		o := Options{SnapshotEvery: 1 << 20, TrailingLogs: c.trailing}
 		cl := newCluster(t, 1, o)

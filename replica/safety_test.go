@@ -181,8 +181,10 @@ func oldAnswers(t *testing.T, ours bool) {
 		}
 	}
 	start := func(id string, members []Member, heartbeat time.Duration) {
-		n, err := Open("", &journal{}, &Options{ID: id, Bootstrap: members, InMemory: true,
-			HeartbeatTimeout: heartbeat, Transport: trs[id], AuditEvery: -1})
+		n, err := Open("", &journal{}, &Options{
+			ID: id, Bootstrap: members, InMemory: true,
+			HeartbeatTimeout: heartbeat, Transport: trs[id], AuditEvery: -1,
+		})
 		require.NoError(t, err)
 		nodes[id] = n
 	}

@@ -79,8 +79,10 @@ func TestStoreConformance(t *testing.T) {
 			require.NoError(t, s.DeleteRange(1, 10), "of nothing")
 
 			// What comes out is what went in.
-			odd := &raft.Log{Index: 1, Term: 1<<63 + 7, Type: raft.LogConfiguration, Data: []byte("data"),
-				Extensions: []byte("ext"), AppendedAt: time.Unix(-5, 999999999)}
+			odd := &raft.Log{
+				Index: 1, Term: 1<<63 + 7, Type: raft.LogConfiguration, Data: []byte("data"),
+				Extensions: []byte("ext"), AppendedAt: time.Unix(-5, 999999999),
+			}
 			require.NoError(t, s.StoreLog(odd))
 			require.NoError(t, s.StoreLogs([]*raft.Log{entry(2, 3, "two"), entry(3, 3, ""), entry(4, 4, strings.Repeat("4", 9000))}))
 			for range 2 { // from the cache, and from the disk
@@ -405,8 +407,10 @@ func (r *crashRun) check(s *walStore) error {
 }
 
 func newCrashRun(t *testing.T, seed uint64, name string) *crashRun {
-	return &crashRun{t: t, name: name, sim: vfs.NewSim(), g: &stepper{rng: rand.New(rand.NewPCG(seed, 3))},
-		may: []logState{{stable: map[string]string{}}}}
+	return &crashRun{
+		t: t, name: name, sim: vfs.NewSim(), g: &stepper{rng: rand.New(rand.NewPCG(seed, 3))},
+		may: []logState{{stable: map[string]string{}}},
+	}
 }
 
 // TestStorePowerCut cuts the power at every call of a random run, reopens (often

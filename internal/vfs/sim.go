@@ -53,8 +53,10 @@ const (
 	OpLock
 )
 
-var opNames = [...]string{"create", "open", "read", "write", "truncate", "datasync", "sync", "rename", "link",
-	"remove", "list", "mkdir", "syncdir", "lock"}
+var opNames = [...]string{
+	"create", "open", "read", "write", "truncate", "datasync", "sync", "rename", "link",
+	"remove", "list", "mkdir", "syncdir", "lock",
+}
 
 // String returns the name of the call.
 func (k OpKind) String() string {

@@ -101,8 +101,10 @@ func resized(b []byte, size int64) []byte {
 
 // clone returns a deep copy.
 func (ino *inode) clone() *inode {
-	c := &inode{data: slices.Clone(ino.data), disk: slices.Clone(ino.disk), past: map[int64][][]byte{},
-		clean: maps.Clone(ino.clean), sizes: slices.Clone(ino.sizes)}
+	c := &inode{
+		data: slices.Clone(ino.data), disk: slices.Clone(ino.disk), past: map[int64][][]byte{},
+		clean: maps.Clone(ino.clean), sizes: slices.Clone(ino.sizes),
+	}
 	for i, states := range ino.past {
 		for _, st := range states {
 			c.past[i] = append(c.past[i], slices.Clone(st))

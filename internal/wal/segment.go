@@ -24,8 +24,10 @@ type segment struct {
 }
 
 func (l *Log) newSegment(num, base uint64, f vfs.File, size int64) *segment {
-	s := &segment{num: num, base: base, salt: frame.NewSalt(l.id, num), name: filepath.Join(l.dir, segmentName(num)),
-		file: f, size: size}
+	s := &segment{
+		num: num, base: base, salt: frame.NewSalt(l.id, num), name: filepath.Join(l.dir, segmentName(num)),
+		file: f, size: size,
+	}
 	s.refs.Store(1)
 	return s
 }

@@ -185,8 +185,10 @@ func (n *Node) request(w http.ResponseWriter, r *http.Request) {
 		n.fail(w, err)
 		return
 	}
-	c := core.Command{Op: core.OpEnqueue, Session: id, Req: in.Req, Key: r.PathValue("key"),
-		Weight: in.Weight, Limit: in.Limit, Try: in.Try, Value: in.Value}
+	c := core.Command{
+		Op: core.OpEnqueue, Session: id, Req: in.Req, Key: r.PathValue("key"),
+		Weight: in.Weight, Limit: in.Limit, Try: in.Try, Value: in.Value,
+	}
 	switch in.Kind {
 	case "", "exclusive":
 		c.Kind = core.Exclusive
@@ -439,12 +441,16 @@ func (n *Node) view(key string) wire.Lock {
 	i := n.state.Inspect(key, queueShown)
 	out := wire.Lock{Key: key, Limit: i.Limit, Waiting: i.Waiting, Index: i.Index, Holders: []wire.Holder{}}
 	for _, h := range i.Holders {
-		out.Holders = append(out.Holders, wire.Holder{Session: h.Session.String(), Label: h.Label, Req: h.Req,
-			Kind: h.Kind.String(), Weight: h.Weight, Token: h.Token, Since: h.Since, Value: h.Value})
+		out.Holders = append(out.Holders, wire.Holder{
+			Session: h.Session.String(), Label: h.Label, Req: h.Req,
+			Kind: h.Kind.String(), Weight: h.Weight, Token: h.Token, Since: h.Since, Value: h.Value,
+		})
 	}
 	for _, q := range i.Queue {
-		out.Queue = append(out.Queue, wire.Waiter{Session: q.Session.String(), Label: q.Label, Req: q.Req,
-			Kind: q.Kind.String(), Weight: q.Weight, Since: q.Since})
+		out.Queue = append(out.Queue, wire.Waiter{
+			Session: q.Session.String(), Label: q.Label, Req: q.Req,
+			Kind: q.Kind.String(), Weight: q.Weight, Since: q.Since,
+		})
 	}
 	return out
 }

@@ -111,8 +111,10 @@ func Open(dir string, opts *Options) (*Node, error) {
 	}
 	n.replica = r
 	if ln := r.Listener(); ln != nil {
-		n.server = &http.Server{Handler: n.handler, ReadHeaderTimeout: 10 * time.Second,
-			ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug)}
+		n.server = &http.Server{
+			Handler: n.handler, ReadHeaderTimeout: 10 * time.Second,
+			ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
+		}
 		n.wg.Go(func() {
 			if err := n.server.Serve(ln); err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 				n.log.Error("serve", "err", err)
@@ -169,8 +171,10 @@ type Stats struct {
 // Stats returns the counters of this moment. It is cheap.
 func (n *Node) Stats() Stats {
 	c := n.state.Stats()
-	s := Stats{Sessions: c.Sessions, Keys: c.Keys, Requests: c.Requests, LastToken: c.LastToken,
-		Grants: c.Handoffs, Notified: n.hub.count(), Replica: n.replica.Stats()}
+	s := Stats{
+		Sessions: c.Sessions, Keys: c.Keys, Requests: c.Requests, LastToken: c.LastToken,
+		Grants: c.Handoffs, Notified: n.hub.count(), Replica: n.replica.Stats(),
+	}
 	n.leases.mu.Lock()
 	s.Renewals, s.Expired = n.leases.renewals, n.leases.expired
 	n.leases.mu.Unlock()

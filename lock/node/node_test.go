@@ -241,8 +241,13 @@ func TestBadArguments(t *testing.T) {
 	_, err = cl.Campaign(ctx, "k", make([]byte, 1025))
 	require.ErrorIs(t, err, lock.ErrInvalid)
 	for _, o := range []lock.Options{
-		{TTL: time.Millisecond}, {TTL: 25 * time.Hour}, {Drift: 0.5}, {Drift: -1}, {Label: string(make([]byte, 257))},
-		{Label: "\xff"}, {RequestTimeout: -1},
+		{TTL: time.Millisecond},
+		{TTL: 25 * time.Hour},
+		{Drift: 0.5},
+		{Drift: -1},
+		{Label: string(make([]byte, 257))},
+		{Label: "\xff"},
+		{RequestTimeout: -1},
 	} {
 		_, err := lock.Dial(ctx, c.addresses(), &o)
 		require.ErrorIs(t, err, lock.ErrInvalid, "%+v", o)

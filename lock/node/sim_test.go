@@ -66,8 +66,10 @@ func (p *pipePort) Close() error   { p.once.Do(func() { close(p.done) }); return
 func (p *pipePort) Addr() net.Addr { return &net.TCPAddr{} }
 
 func newWorld(t *testing.T, heartbeat time.Duration) *world {
-	w := &world{t: t, ids: []string{"a", "b", "c"}, nodes: map[string]*node.Node{}, ports: map[string]chan net.Conn{},
-		trans: map[string]*raft.InmemTransport{}, deaf: map[string]bool{}, conns: map[string][]net.Conn{}}
+	w := &world{
+		t: t, ids: []string{"a", "b", "c"}, nodes: map[string]*node.Node{}, ports: map[string]chan net.Conn{},
+		trans: map[string]*raft.InmemTransport{}, deaf: map[string]bool{}, conns: map[string][]net.Conn{},
+	}
 	var members []replica.Member
 	for _, id := range w.ids {
 		_, w.trans[id] = raft.NewInmemTransportWithTimeout(raft.ServerAddress(id), heartbeat)
@@ -151,8 +153,10 @@ func (w *world) dial(ctx context.Context, address string) (net.Conn, error) {
 
 func (w *world) client(label string) *lock.Client {
 	start := time.Now()
-	c, err := lock.Dial(context.Background(), w.ids, &lock.Options{TTL: 2 * time.Second, Label: label, Dial: w.dial,
-		Clock: func() time.Duration { return time.Since(start) }})
+	c, err := lock.Dial(context.Background(), w.ids, &lock.Options{
+		TTL: 2 * time.Second, Label: label, Dial: w.dial,
+		Clock: func() time.Duration { return time.Since(start) },
+	})
 	require.NoError(w.t, err)
 	return c
 }

@@ -60,8 +60,10 @@ const (
 	OpRelease               // give a lock back, by token
 )
 
-var opNames = [...]string{OpOpen: "open", OpClose: "close", OpExpire: "expire", OpEnqueue: "enqueue",
-	OpCancel: "cancel", OpRelease: "release"}
+var opNames = [...]string{
+	OpOpen: "open", OpClose: "close", OpExpire: "expire", OpEnqueue: "enqueue",
+	OpCancel: "cancel", OpRelease: "release",
+}
 
 // String returns the operation as a word.
 func (o Op) String() string {

@@ -14,9 +14,12 @@ import (
 // FuzzCommand decodes anything: an error, or a command whose encoding it is.
 func FuzzCommand(f *testing.F) {
 	for _, c := range []Command{
-		{Op: OpOpen, TTL: MinTTL, Value: []byte("me")}, {Op: OpClose}, {Op: OpExpire, Epoch: 3, Term: 1 << 40},
+		{Op: OpOpen, TTL: MinTTL, Value: []byte("me")},
+		{Op: OpClose},
+		{Op: OpExpire, Epoch: 3, Term: 1 << 40},
 		{Op: OpEnqueue, Req: 300, Key: "k", Kind: Permit, Weight: 1, Limit: 9, Try: true, MaxWaiters: 5, At: -1},
-		{Op: OpCancel, Req: 1, Key: "k"}, {Op: OpRelease, Req: 1, Key: "k", Token: 1 << 63},
+		{Op: OpCancel, Req: 1, Key: "k"},
+		{Op: OpRelease, Req: 1, Key: "k", Token: 1 << 63},
 	} {
 		f.Add(c.Append(nil))
 	}

@@ -487,9 +487,11 @@ func TestSessionEnd(t *testing.T) {
 		t.Fatalf("expiry: %v", r.Status)
 	}
 	want := []Event{
-		{EventLost, id(0), 'x', "x", 0}, {EventGranted, id(2), 1, "x", s.index},
+		{EventLost, id(0), 'x', "x", 0},
+		{EventGranted, id(2), 1, "x", s.index},
 		{EventLost, id(0), 'y', "y", 0},
-		{EventLost, id(0), 'z', "z", 0}, {EventGranted, id(1), 1, "z", s.index + 1},
+		{EventLost, id(0), 'z', "z", 0},
+		{EventGranted, id(1), 1, "z", s.index + 1},
 	}
 	if !reflect.DeepEqual(s.events, want) {
 		t.Errorf("events %+v, want %+v", s.events, want)
@@ -614,8 +616,10 @@ func TestMemoryPerWaiter(t *testing.T) {
 	// One request per session and key, so the waiters sit on as many keys as
 	// that takes; the cost is the request's.
 	for i := range n {
-		c := Command{Op: OpEnqueue, Session: SessionID{byte(i % sessions), byte(i % sessions >> 8)}, Req: uint64(i/sessions + 1),
-			Key: keyNames[i/sessions%len(keyNames)], MaxWaiters: 1 << 20}
+		c := Command{
+			Op: OpEnqueue, Session: SessionID{byte(i % sessions), byte(i % sessions >> 8)}, Req: uint64(i/sessions + 1),
+			Key: keyNames[i/sessions%len(keyNames)], MaxWaiters: 1 << 20,
+		}
 		if r := s.Apply(2, 1, &c, &events); r.Status != StatusQueued && r.Status != StatusGranted {
 			t.Fatalf("waiter %d: %v", i, r.Status)
 		}

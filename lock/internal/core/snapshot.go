@@ -46,8 +46,10 @@ type Snapshot struct {
 func (s *State) Snapshot() *Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Snapshot{index: s.index, token: s.token, seq: s.seq, sessions: s.sessions.freeze(), requests: s.requests.freeze(),
-		nSession: s.sessions.n, nRequest: s.requests.n}
+	return &Snapshot{
+		index: s.index, token: s.token, seq: s.seq, sessions: s.sessions.freeze(), requests: s.requests.freeze(),
+		nSession: s.sessions.n, nRequest: s.requests.n,
+	}
 }
 
 // Release drops the snapshot's memory.

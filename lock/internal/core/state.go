@@ -27,9 +27,11 @@ const (
 	StatusInvalid           // not a command
 )
 
-var statusNames = [...]string{StatusOK: "ok", StatusGranted: "granted", StatusQueued: "queued", StatusReleased: "released",
+var statusNames = [...]string{
+	StatusOK: "ok", StatusGranted: "granted", StatusQueued: "queued", StatusReleased: "released",
 	StatusHeld: "held", StatusHeldBySelf: "held by self", StatusConflict: "conflict", StatusNotHeld: "not held",
-	StatusGone: "gone", StatusNoSession: "no session", StatusTooMany: "too many", StatusStale: "stale", StatusInvalid: "invalid"}
+	StatusGone: "gone", StatusNoSession: "no session", StatusTooMany: "too many", StatusStale: "stale", StatusInvalid: "invalid",
+}
 
 // String returns the outcome in words.
 func (s Status) String() string {
@@ -303,8 +305,10 @@ func (s *State) enqueue(now moment, id uint32, c *Command) Result {
 		}
 	}
 	s.seq++
-	r, q = s.link(request{seq: s.seq, req: c.Req, since: c.At, key: c.Key, value: string(c.Value), session: id,
-		weight: c.Weight, limit: c.Limit, kind: c.Kind})
+	r, q = s.link(request{
+		seq: s.seq, req: c.Req, since: c.At, key: c.Key, value: string(c.Value), session: id,
+		weight: c.Weight, limit: c.Limit, kind: c.Kind,
+	})
 	s.grant(q, now, nil)
 	res := Result{Status: StatusQueued, Ahead: uint32(min(q.holders+q.waiting-1, countAhead))}
 	if t := s.requests.at(r).token; t != 0 {
