@@ -52,7 +52,7 @@ func playServer() {
 	heartbeat, _ := time.ParseDuration(os.Getenv("HEARTBEAT"))
 	self := members[slices.IndexFunc(members, func(m replica.Member) bool { return m.ID == id })]
 	n, err := node.Open(os.Getenv("DIR"), &node.Options{
-		ID: id, Listen: self.Address, Bootstrap: members, HeartbeatTimeout: heartbeat, StallTimeout: time.Minute,
+		ID: id, Listen: self.Address, Bootstrap: members, HeartbeatTimeout: heartbeat, StallTimeout: time.Minute, Insecure: true,
 		SnapshotEvery: 2000, TrailingLogs: 1000, AuditEvery: 500 * time.Millisecond,
 	})
 	if err != nil {
@@ -78,7 +78,15 @@ type process struct {
 
 func startProcess(t testing.TB, role string, env ...string) *process {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	return startProcessIn(t, nil, role, env...)
+}
+
+// startProcessIn has the process started by another command, which gets the
+// program's name as its last argument.
+func startProcessIn(t testing.TB, wrap []string, role string, env ...string) *process {
+	t.Helper()
+	args := append(slices.Clone(wrap), os.Args[0])
+	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), append(env, "ASHLAR_TEST_ROLE="+role)...)
 	cmd.Stderr = os.Stderr
 	p := &process{cmd: cmd}
@@ -106,6 +114,7 @@ type fleet struct {
 	dir       string
 	members   []replica.Member
 	procs     []*process
+	wrap      func(i int) []string // what starts server i; nil: nothing does
 }
 
 func newFleet(t testing.TB, size int, heartbeat time.Duration) *fleet {
@@ -132,7 +141,11 @@ func newFleet(t testing.TB, size int, heartbeat time.Duration) *fleet {
 func (f *fleet) start(i int) {
 	f.t.Helper()
 	members, _ := json.Marshal(f.members)
-	p := startProcess(f.t, "server", "DIR="+filepath.Join(f.dir, f.members[i].ID), "ID="+f.members[i].ID, "MEMBERS="+string(members),
+	var wrap []string
+	if f.wrap != nil {
+		wrap = f.wrap(i)
+	}
+	p := startProcessIn(f.t, wrap, "server", "DIR="+filepath.Join(f.dir, f.members[i].ID), "ID="+f.members[i].ID, "MEMBERS="+string(members),
 		"HEARTBEAT="+f.heartbeat.String())
 	line, err := p.out.ReadString('\n')
 	require.NoError(f.t, err)
