@@ -81,7 +81,7 @@ type hold struct {
 }
 
 func startLive(ctx context.Context, n int, pace time.Duration) (v *live, err error) {
-	v = &live{start: time.Now()}
+	v = &live{start: time.Now(), holds: []*hold{}, events: []page.Event{}} // JSON lists, empty at first
 	defer func() {
 		if err != nil {
 			v.stop()
