@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -59,6 +60,11 @@ func (s *session) listenOn(ctx context.Context, nc *conn) error {
 	defer cancel()
 	select {
 	case err := <-failed:
+		var r *redirect
+		if errors.As(err, &r) {
+			r.node = nc.node
+			s.c.servers.leave(nc, r)
+		}
 		return err
 	case <-nc.dead:
 		return nc.broken()
@@ -88,6 +94,9 @@ func (s *session) event(a frame) error {
 	case wire.Over:
 		s.end(fmt.Errorf("%w: the servers ended the session", ErrLost))
 		return errNoSession
+	}
+	if a.kind == wire.NotLeader {
+		return &redirect{leader: string(a.payload)}
 	}
 	return fmt.Errorf("lock: event of kind %d: %.80q", a.kind, a.payload)
 }

@@ -442,24 +442,6 @@ func TestFailover(t *testing.T) {
 	wg.Wait()
 }
 
-// Sessions that do nothing but live write nothing to the log.
-func TestIdleSessionsWriteNothing(t *testing.T) {
-	c := newCluster(t, 3, node.Options{})
-	var cls []*lock.Client
-	for range 50 {
-		cls = append(cls, c.dial(&lock.Options{TTL: 3 * time.Second}))
-	}
-	leader := c.nodes[c.leader()]
-	// What the machines compare now and then is not the sessions' doing.
-	quiet := func() uint64 { s := leader.Stats().Replica; return s.LogEntries - s.Audits }
-	before, renewals := quiet(), leader.Stats().Renewals
-	eventually(t, "every session renewed twice", func() bool { return leader.Stats().Renewals >= renewals+100 })
-	require.Equal(t, before, quiet())
-	for _, cl := range cls {
-		require.NotEmpty(t, cl.Session())
-	}
-}
-
 func getJSON(ctx context.Context, url string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, "GET", url, nil)
 	if err != nil {
@@ -480,62 +462,4 @@ func shortly(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-// However many wait, a hand-over wakes exactly one of them. ASHLAR_WAITERS sets
-// how many wait, 500 by default; the record is 10,000.
-func TestOneWakeup(t *testing.T) {
-	waiters := rounds(t, "ASHLAR_WAITERS", 500)
-	c := newCluster(t, 1, node.Options{InMemory: true, HeartbeatTimeout: 2 * time.Second})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
-	defer cancel()
-	first := c.dial(&lock.Options{TTL: time.Minute})
-	l, err := first.Lock(ctx, "k")
-	require.NoError(t, err)
-	var wg sync.WaitGroup
-	got := make(chan *lock.Lock)
-	slots := make(chan struct{}, 64)
-	var clients []*lock.Client
-	var mu sync.Mutex
-	for range waiters {
-		slots <- struct{}{}
-		wg.Go(func() {
-			cl, err := lock.Dial(ctx, c.addresses(), &lock.Options{TTL: 5 * time.Minute})
-			<-slots
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			mu.Lock()
-			clients = append(clients, cl)
-			mu.Unlock()
-			l, err := cl.Lock(ctx, "k")
-			if err != nil {
-				if ctx.Err() == nil {
-					t.Error(err)
-				}
-				return
-			}
-			got <- l
-		})
-	}
-	eventually(t, "all wait", func() bool { i, err := first.Inspect(ctx, "k"); return err == nil && i.Waiting == waiters })
-	before := c.nodes[0].Stats()
-	handovers := min(waiters, 200)
-	start := time.Now()
-	for range handovers {
-		require.NoError(t, l.Unlock(ctx))
-		l = <-got
-	}
-	took := time.Since(start)
-	after := c.nodes[0].Stats()
-	require.EqualValues(t, handovers, after.Grants-before.Grants)
-	require.EqualValues(t, handovers, after.Notified-before.Notified)
-	t.Logf("%d waiters: %d hand-overs, %d wake-ups, %v each", waiters, handovers, after.Notified-before.Notified, took/time.Duration(handovers))
-	cancel()
-	wg.Wait()
-	for _, cl := range clients {
-		wg.Go(func() { cl.Close() })
-	}
-	wg.Wait()
 }

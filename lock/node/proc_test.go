@@ -593,3 +593,120 @@ func TestHolderPauses(t *testing.T) {
 	require.Equal(t, total, told, "locks that knew of their loss when first asked")
 	t.Logf("%d holders stopped for 3 leases: %d stale writes taken without a guard, 0 with it; %d of %d knew at their first look", total, naive, told, total)
 }
+
+// However many wait, a hand-over wakes exactly one of them. ASHLAR_WAITERS sets
+// how many wait, 500 by default; the record is 10,000.
+func TestOneWakeup(t *testing.T) {
+	waiters := rounds(t, "ASHLAR_WAITERS", 500)
+	// The server is a process of its own, so that each side has its own limit
+	// of open files.
+	f := newFleet(t, 1, 2*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	first, err := lock.Dial(ctx, f.addresses(), &lock.Options{TTL: 5 * time.Minute})
+	require.NoError(t, err)
+	defer first.Close()
+	l, err := first.Lock(ctx, "k")
+	require.NoError(t, err)
+	stats := func() node.Stats {
+		s, err := f.status(ctx, 0)
+		require.NoError(t, err)
+		return s.Stats
+	}
+	var wg sync.WaitGroup
+	got := make(chan *lock.Lock)
+	slots := make(chan struct{}, 64)
+	var clients []*lock.Client
+	var mu sync.Mutex
+	for range waiters {
+		slots <- struct{}{}
+		wg.Go(func() {
+			cl, err := lock.Dial(ctx, f.addresses(), &lock.Options{TTL: 5 * time.Minute})
+			<-slots
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			clients = append(clients, cl)
+			mu.Unlock()
+			l, err := cl.Lock(ctx, "k")
+			if err != nil {
+				if ctx.Err() == nil {
+					t.Error(err)
+				}
+				return
+			}
+			got <- l
+		})
+	}
+	eventually(t, "all wait", func() bool { i, err := first.Inspect(ctx, "k"); return err == nil && i.Waiting == waiters })
+	before := stats()
+	handovers := min(waiters, 200)
+	start := time.Now()
+	for range handovers {
+		require.NoError(t, l.Unlock(ctx))
+		l = <-got
+	}
+	took := time.Since(start)
+	after := stats()
+	require.EqualValues(t, handovers, after.Grants-before.Grants)
+	require.EqualValues(t, handovers, after.Notified-before.Notified)
+	t.Logf("%d waiters: %d hand-overs, %d wake-ups, %v each", waiters, handovers, after.Notified-before.Notified, took/time.Duration(handovers))
+	cancel()
+	wg.Wait()
+	for _, cl := range clients {
+		wg.Go(func() { cl.Close() })
+	}
+	wg.Wait()
+}
+
+// Sessions that do nothing but live write nothing to the log. ASHLAR_IDLE sets
+// how many there are, 50 by default; the record is 10,000.
+func TestIdleSessionsWriteNothing(t *testing.T) {
+	sessions := rounds(t, "ASHLAR_IDLE", 50)
+	f := newFleet(t, 3, time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	ttl := 3 * time.Second
+	if sessions > 1000 {
+		ttl = 10 * time.Second
+	}
+	clients := make([]*lock.Client, sessions)
+	slots := make(chan struct{}, 64)
+	var wg sync.WaitGroup
+	for i := range clients {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			c, err := lock.Dial(ctx, f.addresses(), &lock.Options{TTL: ttl})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			clients[i] = c
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	leader := f.leader(ctx)
+	stats := func() node.Stats {
+		s, err := f.status(ctx, leader)
+		require.NoError(t, err)
+		return s.Stats
+	}
+	before := stats()
+	eventually(t, "every session renewed twice", func() bool { return stats().Renewals >= before.Renewals+2*uint64(sessions) })
+	after := stats()
+	// What the machines compare now and then is not the sessions' doing.
+	entries := (after.Replica.LogEntries - after.Replica.Audits) - (before.Replica.LogEntries - before.Replica.Audits)
+	require.Zero(t, entries, "log entries written by idle sessions")
+	require.Equal(t, sessions, after.Sessions)
+	t.Logf("%d sessions: %d renewals, %d log entries", sessions, after.Renewals-before.Renewals, entries)
+	for _, c := range clients {
+		wg.Go(func() { c.Close() })
+	}
+	wg.Wait()
+}
