@@ -80,6 +80,7 @@ func TestGuardCheckThenWriteHasAWindow(t *testing.T) {
 		require.NoError(t, g.Check(ctx, "f", 8)) // C2 reads, before C1 has written
 		read := file
 		file += "+C1" // too late, and nobody refuses it
+		require.Equal(t, "old+C1", file)
 		require.NoError(t, g.Check(ctx, "f", 8))
 		file = read + "+C2"
 		require.Equal(t, "old+C2", file, "C1 was told it may write, and its write is lost")
