@@ -14,13 +14,16 @@
 //     which hosts it on Raft and adds reads that cannot be stale.
 //   - Objects under names, on a disk or in memory, with conditional writes:
 //     package blob. A store of your own is checked by blob/blobtest.
+//   - Records in order, read again from any offset, with groups of readers and
+//     transactions, in a directory of one process: package stream. A log of your
+//     own is checked by stream/streamtest.
 //
 // Planned, in the same repository and under the same rules: counting distinct
 // items (hll), frequencies (cms) and membership (bloom); values that merge (crdt)
 // and proofs of what differs (merkle); places (geohash), road networks (graph)
 // and completions (trie); limits (ratelimit) and ownership (ring); time series
-// (tsdb), priority queues (pqueue), logs and windows (stream), idempotent requests
-// (idem), scheduled jobs (sched), and names for recorded sound (fingerprint).
+// (tsdb), priority queues (pqueue), idempotent requests (idem), scheduled jobs
+// (sched), and names for recorded sound (fingerprint).
 //
 // # What they share
 //
