@@ -157,6 +157,13 @@ func (s *session) lease() time.Duration {
 	return time.Duration(float64(s.c.opts.TTL) * (1 - s.c.opts.Drift))
 }
 
+// left returns how much of the lease is left.
+func (s *session) left() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expires - s.c.opts.Clock()
+}
+
 // alive tells whether the lease holds at this moment.
 func (s *session) alive() bool {
 	s.mu.Lock()
@@ -170,9 +177,10 @@ func (s *session) aliveLocked() bool { return !s.ended && s.c.opts.Clock() < s.e
 func (s *session) keepAlive(ctx context.Context) {
 	ttl := s.c.opts.TTL
 	// Often enough to notice a suspension of the machine, during which timers
-	// stand still, soon after it.
-	tick := time.NewTicker(max(ttl/20, 20*time.Millisecond))
-	defer tick.Stop()
+	// stand still, soon after it; and at the moment when the lease runs out.
+	tick := max(ttl/20, 20*time.Millisecond)
+	look := time.NewTimer(tick)
+	defer look.Stop()
 	type renewal struct {
 		sent time.Duration // when the try that succeeded began
 		err  error
@@ -195,12 +203,14 @@ func (s *session) keepAlive(ctx context.Context) {
 				s.end(fmt.Errorf("%w: the servers ended the session", ErrLost))
 				return
 			}
-		case <-tick.C:
+		case <-look.C:
 		}
-		if !s.alive() {
+		left := s.left()
+		if left <= 0 {
 			s.end(fmt.Errorf("%w: the lease ran out", ErrLost))
 			return
 		}
+		look.Reset(min(left, tick))
 		if busy == nil && s.c.opts.Clock()-renewed >= ttl/3 {
 			done := make(chan renewal, 1)
 			busy = done

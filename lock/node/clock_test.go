@@ -77,7 +77,7 @@ func clockRate(t *testing.T, rate float64, n int) {
 	holder, err := lock.Dial(ctx, w.ids, &lock.Options{TTL: 2 * time.Second, Dial: line.dial, Clock: skewed})
 	require.NoError(t, err)
 	next := w.client("next")
-	both := 0
+	both, late := 0, 0
 	for i := range n {
 		key := fmt.Sprint("k", i)
 		held, err := holder.Lock(ctx, key)
@@ -90,6 +90,11 @@ func clockRate(t *testing.T, rate float64, n int) {
 		line.set(true)
 		l, err := next.Lock(ctx, key)
 		require.NoError(t, err)
+		select {
+		case <-held.Lost(): // by itself, before anybody asks Err
+		default:
+			late++
+		}
 		if held.Err() == nil {
 			both++
 		}
@@ -103,6 +108,7 @@ func clockRate(t *testing.T, rate float64, n int) {
 	}
 	if rate > 0.95 {
 		require.Zero(t, both, "two believed to hold the lock with a clock inside the bound")
+		require.Zero(t, late, "Lost was closed after the next client had the lock")
 	} else {
 		require.NotZero(t, both, "a clock that is far too slow should have been noticed")
 	}
