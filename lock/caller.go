@@ -19,6 +19,8 @@ var (
 	errNoSession = errors.New("lock: no such session")
 	// errGone is the servers' word that a request is over.
 	errGone = errors.New("lock: request is over")
+	// errLeaving means that an earlier request for the same key was in the way.
+	errLeaving = errors.New("lock: an earlier request was being given up")
 )
 
 // A refusal is a definite answer that repeating will not change.

@@ -45,7 +45,8 @@ type session struct {
 	expires  time.Duration // on the client's clock
 	ended    bool
 	nextReq  uint64
-	requests map[uint64]*pending // waiting or held
+	requests map[uint64]*pending      // waiting or held
+	leaving  map[string]chan struct{} // keys that are being given up; closed when the servers know
 }
 
 // A pending request waits for its grant and then stands for the lock.
@@ -128,7 +129,7 @@ func (c *Client) current(ctx context.Context) (*session, error) {
 func (c *Client) openSession(ctx context.Context) (*session, error) {
 	s := &session{
 		c: c, over: make(chan struct{}), fresh: make(chan struct{}, 1),
-		requests: map[uint64]*pending{},
+		requests: map[uint64]*pending{}, leaving: map[string]chan struct{}{},
 	}
 	rand.Read(s.id[:])
 	sent := c.opts.Clock() // of the last try: the lease counts from there
@@ -261,7 +262,7 @@ func (s *session) end(cause error) {
 	// not hear of it, the lease will end there too.
 	s.c.detach(func(ctx context.Context) error {
 		return s.command(ctx, &core.Command{Op: core.OpClose})
-	})
+	}, func() {})
 }
 
 // command executes something that may find the session gone.
@@ -275,11 +276,13 @@ func (s *session) command(ctx context.Context, cmd *core.Command) error {
 }
 
 // detach runs something that must reach the servers even though its caller no
-// longer waits, for up to a TTL: by then the lease has ended too.
-func (c *Client) detach(f func(ctx context.Context) error) {
+// longer waits, for up to a TTL: by then the lease has ended too. Then it calls
+// done.
+func (c *Client) detach(f func(ctx context.Context) error, done func()) {
 	c.wg.Add(1)
 	go func() {
 		defer c.wg.Done()
+		defer done()
 		// Not c.ctx: Close waits for it.
 		ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.TTL, 5*time.Second))
 		defer cancel()
@@ -393,7 +396,7 @@ func (c *Client) acquire(ctx context.Context, key string, req request) (*Lock, e
 			return nil, err
 		}
 		l, err := s.acquire(ctx, key, req)
-		if errors.Is(err, errNoSession) || errors.Is(err, errGone) {
+		if errors.Is(err, errNoSession) || errors.Is(err, errGone) || errors.Is(err, errLeaving) {
 			continue // over before it was granted: queue again, if need be in a new session
 		}
 		return l, err
@@ -401,7 +404,7 @@ func (c *Client) acquire(ctx context.Context, key string, req request) (*Lock, e
 }
 
 // acquire makes one request in one session. errNoSession: the session ended
-// before the grant.
+// before the grant. errGone, errLeaving: it was not let in.
 func (s *session) acquire(ctx context.Context, key string, req request) (*Lock, error) {
 	p := &pending{key: key, grant: make(chan uint64, 1)}
 	s.mu.Lock()
@@ -412,6 +415,7 @@ func (s *session) acquire(ctx context.Context, key string, req request) (*Lock, 
 	s.nextReq++
 	n := s.nextReq
 	s.requests[n] = p
+	leaving := s.leaving[key]
 	s.mu.Unlock()
 
 	actx, cancel := context.WithCancel(ctx)
@@ -458,6 +462,18 @@ func (s *session) acquire(ctx context.Context, key string, req request) (*Lock, 
 		// not queued and never will be.
 		s.forget(n)
 		return nil, errGone
+	case core.StatusHeldBySelf:
+		s.forget(n)
+		if leaving == nil {
+			return nil, statusError(res.Status, key)
+		}
+		// It overtook what gives the last request for this key up.
+		select {
+		case <-leaving:
+			return nil, errLeaving
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	default:
 		s.forget(n)
 		return nil, statusError(res.Status, key)
@@ -501,8 +517,27 @@ func (s *session) forget(req uint64) {
 // abandon gives up a request that may be queued or granted. Cancelling a
 // granted request releases it, so there is never a lock that nobody knows of.
 func (s *session) abandon(req uint64, key string) {
-	s.forget(req)
-	s.c.detach(func(ctx context.Context) error {
-		return s.command(ctx, &core.Command{Op: core.OpCancel, Req: req, Key: key})
+	s.giveUp(req, &core.Command{Op: core.OpCancel, Req: req, Key: key})
+}
+
+// giveUp has the servers execute a command that ends a request, for a caller
+// that no longer waits.
+func (s *session) giveUp(req uint64, cmd *core.Command) {
+	done := make(chan struct{})
+	s.mu.Lock()
+	delete(s.requests, req)
+	before := s.leaving[cmd.Key]
+	s.leaving[cmd.Key] = done
+	s.mu.Unlock()
+	s.c.detach(func(ctx context.Context) error { return s.command(ctx, cmd) }, func() {
+		if before != nil {
+			<-before
+		}
+		s.mu.Lock()
+		if s.leaving[cmd.Key] == done {
+			delete(s.leaving, cmd.Key)
+		}
+		s.mu.Unlock()
+		close(done)
 	})
 }

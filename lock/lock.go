@@ -146,8 +146,7 @@ func (l *Lock) UnlockAsync() {
 }
 
 func (l *Lock) releaseLater() {
-	l.s.forget(l.req)
-	l.s.c.detach(func(ctx context.Context) error { return l.s.command(ctx, l.release()) })
+	l.s.giveUp(l.req, l.release())
 }
 
 func (l *Lock) release() *core.Command {
