@@ -455,14 +455,15 @@ func (c *committer) create(num, base uint64) (*segment, error) {
 	return s, nil
 }
 
-// mark vouches, in the file, for all that is in it. Everything is durable when it
-// is called.
+// mark vouches, in the file, for all that is in it, and repeats the state, which
+// tells what is lost should the end be damaged. Everything is durable when it is
+// called.
 func (c *committer) mark() error {
 	if c.marked {
 		return nil
 	}
 	c.start()
-	c.putPayload(kindMark, make([]byte, frame.HeaderSize))
+	c.putPayload(kindMark, append(make([]byte, frame.HeaderSize), c.l.state()...))
 	c.flush()
 	if c.err != nil {
 		if errors.Is(c.err, vfs.ErrNoSpace) {

@@ -70,7 +70,7 @@
 //	1  batch   records of one partition: see appendRecord, then a trailer
 //	2  ops     changes of topics, bounds and offsets: see op
 //	3  state   ops that rebuild all of these; the first frame of every segment
-//	4  mark    no payload; left by Close: all before it is durable
+//	4  mark    the state again, left by Close: all before it is durable
 //
 // Batches, ops and transactions never reach across a segment's end. A segment that
 // is full and durable gets an index, number-generation.idx, see encodeIndex; it can

@@ -20,7 +20,7 @@ const (
 	kindBatch = 1 // records of one partition
 	kindOps   = 2 // changes of topics, bounds and offsets
 	kindState = 3 // ops that rebuild all of that; first in every segment
-	kindMark  = 4 // nothing: its distance vouches for what is before it
+	kindMark  = 4 // the state again, by Close: all before it is durable
 
 	tagKind  = 7      // bits 0-2 of a frame's tag
 	tagMore  = 1 << 3 // the transaction goes on in the next frame

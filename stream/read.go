@@ -206,16 +206,20 @@ func (l *Local) readAt(at place, from int64, b *Batch) error {
 		}
 		payload := p[frame.HeaderSize : frame.HeaderSize+h.Len : frame.HeaderSize+h.Len]
 		t, ok := parseTrailer(payload)
+		original := at.seg.gen == 0
 		switch {
-		case ok && t.part != at.part.id:
+		case original && ok && t.part != at.part.id:
 			pos = l.skip(&at, &w, pos+int64(size))
 			continue
-		case ok && t.next <= next:
+		case original && ok && t.next <= next:
 			pos += int64(size)
 			continue
 		case !ok || frame.Checksum(payload) != h.Sum:
 			bad = "checksum of a batch"
-		case t.first > next && at.seg.gen == 0:
+		case t.next <= next:
+			pos += int64(size)
+			continue
+		case t.first > next && (original || !at.part.topic.opts.Compact):
 			bad = "records before this place are missing"
 		}
 		if bad != "" {

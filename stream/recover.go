@@ -220,11 +220,16 @@ func (l *Local) scanFrom() (int, error) {
 			return 0, fmt.Errorf("%w: no segment in %s has the state of the log", ErrCorrupt, l.dir)
 		}
 	}
-	// The first segment was being made. Nothing can have been written behind a
-	// state that is not whole, unless it was durable and is damaged.
+	// The first segment was being made: its header and state are synced before
+	// anything else is written, so there can be no more than one of them.
 	for _, s := range l.segs {
 		sc := frame.NewScanner(s.file, s.salt, 0, headerSize, s.visible.Load())
-		if sc.Next() || sc.Stop() == frame.Damaged {
+		for sc.Next() {
+			if _, h, _ := sc.Frame(); h.Tag&tagKind != kindState {
+				return 0, fmt.Errorf("%w: %s does not begin with the state of the log", ErrCorrupt, s.path)
+			}
+		}
+		if sc.Stop() == frame.Damaged {
 			return 0, fmt.Errorf("%w: %s does not begin with the state of the log", ErrCorrupt, s.path)
 		}
 	}
@@ -416,7 +421,7 @@ func (l *Local) replayFrame(s *segment, off int64, h frame.Header, payload []byt
 		}
 		p.next = max(p.next, t.next)
 		p.staged = p.next
-	case kindOps, kindState:
+	case kindOps, kindState, kindMark:
 		ops, err := decodeOps(payload)
 		if err == nil {
 			for i := range ops {
@@ -428,7 +433,6 @@ func (l *Local) replayFrame(s *segment, off int64, h frame.Header, payload []byt
 		if err != nil {
 			l.damage(Damage{File: s.path, Offset: off, Bytes: int64(frame.Size(h.Len)), Reason: err.Error()})
 		}
-	case kindMark:
 	default:
 		return fmt.Errorf("%w: %s has a frame of kind %d", ErrVersion, s.path, h.Tag&tagKind)
 	}
