@@ -117,17 +117,25 @@ func (l *Lock) Unlock(ctx context.Context) error {
 		return err
 	}
 	var res core.Result
+	tries := 0
 	err := l.s.c.servers.retry(ctx, func(ctx context.Context) (err error) {
+		tries++
 		res, _, err = l.s.c.servers.command(ctx, l.release())
 		return err
 	})
 	switch {
-	case err == nil && res.Status == core.StatusReleased:
+	case err == nil && (res.Status == core.StatusReleased || tries > 1):
+		// Or the session lives, and holds it no longer: an earlier try has
+		// released it, so long ago that the servers have forgotten.
 		l.s.forget(l.req)
 		return nil
-	case err == nil || errors.Is(err, errNoSession):
+	case errors.Is(err, errNoSession):
+		cause := fmt.Errorf("%w: the servers ended the session", ErrLost)
+		l.s.end(cause)
+		return fmt.Errorf("%w: %w", ErrNotHeld, cause)
+	case err == nil:
 		l.s.forget(l.req)
-		return fmt.Errorf("%w: the lease ended first", ErrNotHeld)
+		return fmt.Errorf("%w: the servers have released it before", ErrNotHeld)
 	}
 	l.releaseLater()
 	if ctx.Err() != nil {
