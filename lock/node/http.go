@@ -121,6 +121,9 @@ func (n *Node) openSession(w http.ResponseWriter, r *http.Request) {
 			n.outcome(w, res)
 			return
 		}
+		if s, ok := n.state.Session(id); ok {
+			in.TTLms = s.TTL.Milliseconds() // the first request decided
+		}
 		reply(w, http.StatusCreated, wire.Session{ID: in.ID, TTLms: in.TTLms})
 	})
 }

@@ -29,6 +29,7 @@ type lease struct {
 	ttl      time.Duration
 	deadline time.Duration
 	ending   bool // its end is being replicated: it cannot be renewed
+	proposed bool // due has returned it, and settle has not been called yet
 	pos      int  // in the heap
 }
 
@@ -76,6 +77,34 @@ func (l *leases) touch(id core.SessionID, ttl time.Duration) {
 	}
 }
 
+// revive is touch for a session that is there already, before its sign of life is
+// applied: see Node.expire.
+func (l *leases) revive(id core.SessionID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.sessions[id]; s != nil {
+		s.ending = false
+		l.move(s, l.clock()+s.ttl)
+	}
+}
+
+// ending tells whether a lease is over.
+func (l *leases) ending(id core.SessionID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sessions[id]
+	return s != nil && s.ending
+}
+
+// settle is called when the end of a lease has been replicated, or could not be.
+func (l *leases) settle(id core.SessionID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s := l.sessions[id]; s != nil {
+		s.proposed = false
+	}
+}
+
 // renew extends a lease and tells whether there was one to extend.
 func (l *leases) renew(id core.SessionID) (ttl time.Duration, ok bool) {
 	l.mu.Lock()
@@ -105,7 +134,9 @@ func (l *leases) remove(id core.SessionID) {
 }
 
 // due marks the sessions whose lease is over as ending and returns them, and
-// how long it is until the next one.
+// how long it is until the next one. A session whose end is on its way is not
+// returned again: if a sign of life comes before the first proposal, it must not
+// fall to a second.
 func (l *leases) due() (ids []core.SessionID, next time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -115,10 +146,13 @@ func (l *leases) due() (ids []core.SessionID, next time.Duration) {
 		if s.deadline > now {
 			return ids, s.deadline - now
 		}
-		ids = append(ids, s.id)
-		s.ending = true
-		// If its end is not replicated in time it is tried again.
+		// If its end cannot be replicated it is tried again then.
 		l.move(s, now+s.ttl)
+		if s.proposed {
+			continue
+		}
+		ids = append(ids, s.id)
+		s.ending, s.proposed = true, true
 		l.expired++
 	}
 	return ids, time.Second

@@ -204,9 +204,16 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 // expire replicates the end of a lease. The entry counts only in this term and
 // if the session has done nothing since.
 func (n *Node) expire(ctx context.Context, id core.SessionID, term uint64) {
+	defer n.leases.settle(id)
 	s, ok := n.state.Session(id)
 	if !ok {
 		n.leases.remove(id)
+		return
+	}
+	// The session may have been opened again since its lease was found to be
+	// over. Such an Open revives the lease first and raises the epoch then: it is
+	// seen here, or it makes the entry stale.
+	if !n.leases.ending(id) {
 		return
 	}
 	c := core.Command{Op: core.OpExpire, Session: id, Epoch: s.Epoch, Term: term, At: time.Now().UnixMilli()}
@@ -276,6 +283,9 @@ func (m *machine) Apply(batch []replica.Command, answers []any) {
 			results[i] = core.Result{Status: core.StatusInvalid}
 			continue
 		}
+		if cmds[i].Op == core.OpOpen {
+			m.leases.revive(cmds[i].Session)
+		}
 		results[i] = m.state.Apply(batch[i].Index, batch[i].Term, &cmds[i], &events)
 	}
 	for i := range batch {
@@ -291,8 +301,9 @@ func (m *machine) Apply(batch []replica.Command, answers []any) {
 func (m *machine) track(c *core.Command, r core.Result) {
 	switch c.Op {
 	case core.OpOpen:
-		if r.Status == core.StatusOK {
-			m.leases.touch(c.Session, c.TTL)
+		// The TTL is that of the first Open.
+		if s, ok := m.state.Session(c.Session); ok && r.Status == core.StatusOK {
+			m.leases.touch(c.Session, s.TTL)
 		}
 	case core.OpClose, core.OpExpire:
 		if r.Status == core.StatusOK {
