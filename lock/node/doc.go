@@ -52,6 +52,7 @@
 //	GET    /v1/cluster                                200 members, leader, counters
 //	POST   /v1/cluster/members {id, address}          200 take a member in
 //	DELETE /v1/cluster/members/{id}                   200 remove one
+//	                                                  403 with TLS: it needs a client certificate
 //
 // A server that does not lead answers 421 and names the leader in the header
 // Leader; one that cannot reach a majority answers 503 with Retry-After. The

@@ -478,7 +478,21 @@ func (n *Node) cluster(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, v)
 }
 
+// trusted tells whether a request may change the membership: with TLS that needs
+// a certificate that a member's authority has signed, else whoever may take a
+// lock could take the cluster apart.
+func (n *Node) trusted(w http.ResponseWriter, r *http.Request) bool {
+	if n.opts.TLS == nil || r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return true
+	}
+	reply(w, http.StatusForbidden, wire.Failure{Error: "node: changing the membership needs a client certificate"})
+	return false
+}
+
 func (n *Node) addMember(w http.ResponseWriter, r *http.Request) {
+	if !n.trusted(w, r) {
+		return
+	}
 	var m replica.Member
 	if err := decode(r, &m); err != nil {
 		n.fail(w, err)
@@ -488,6 +502,9 @@ func (n *Node) addMember(w http.ResponseWriter, r *http.Request) {
 }
 
 func (n *Node) removeMember(w http.ResponseWriter, r *http.Request) {
+	if !n.trusted(w, r) {
+		return
+	}
 	n.membership(w, n.replica.Leave(r.Context(), r.PathValue("id")))
 }
 

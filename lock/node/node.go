@@ -29,7 +29,7 @@ type Options struct {
 	Advertise string
 	Bootstrap []replica.Member
 	Join      []string
-	TLS       *tls.Config // for members and, without client certificates, for clients
+	TLS       *tls.Config // for members and, without client certificates, for clients; changing members needs one
 	Insecure  bool
 
 	HeartbeatTimeout time.Duration
@@ -94,6 +94,11 @@ func Open(dir string, opts *Options) (*Node, error) {
 		start := time.Now()
 		o.Clock = func() time.Duration { return time.Since(start) }
 	}
+	if o.TLS != nil && o.TLS.ClientAuth == tls.NoClientCert {
+		// Clients need no certificate, but who changes the membership does.
+		o.TLS = o.TLS.Clone()
+		o.TLS.ClientAuth = tls.VerifyClientCertIfGiven
+	}
 	n := &Node{opts: o, log: o.Logger, state: core.New(), hub: newHub(), leases: newLeases(o.Clock)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.handler = n.routes()
@@ -110,6 +115,10 @@ func Open(dir string, opts *Options) (*Node, error) {
 		return nil, err
 	}
 	n.replica = r
+	n.wg.Go(func() { // a member that has failed can serve nobody
+		<-r.Done()
+		n.cancel()
+	})
 	if ln := r.Listener(); ln != nil {
 		n.server = &http.Server{
 			Handler: n.handler, ReadHeaderTimeout: 10 * time.Second,
@@ -271,29 +280,26 @@ func (n *Node) renew(ctx context.Context, id core.SessionID) (ttl time.Duration,
 type machine Node
 
 func (m *machine) Apply(batch []replica.Command, answers []any) {
-	cmds := make([]core.Command, len(batch))
-	results := make([]core.Result, len(batch))
 	var events []core.Event
 	for i := range batch {
-		var err error
-		if cmds[i], err = core.DecodeCommand(batch[i].Data); err != nil {
+		c, err := core.DecodeCommand(batch[i].Data)
+		if err != nil {
 			// Only this package appends to the log, so another version did.
 			// Every replica refuses it alike.
 			m.log.Error("command not understood", "index", batch[i].Index, "err", err)
-			results[i] = core.Result{Status: core.StatusInvalid}
+			answers[i] = core.Result{Status: core.StatusInvalid}
 			continue
 		}
-		if cmds[i].Op == core.OpOpen {
-			m.leases.revive(cmds[i].Session)
+		if c.Op == core.OpOpen {
+			m.leases.revive(c.Session)
 		}
-		results[i] = m.state.Apply(batch[i].Index, batch[i].Term, &cmds[i], &events)
-	}
-	for i := range batch {
-		answers[i] = results[i]
-		m.track(&cmds[i], results[i])
-	}
-	for _, e := range events {
-		m.publish(e)
+		events = events[:0]
+		r := m.state.Apply(batch[i].Index, batch[i].Term, &c, &events)
+		answers[i] = r
+		for _, e := range events {
+			m.publish(e, c.Op)
+		}
+		m.track(&c, r)
 	}
 }
 
@@ -308,17 +314,25 @@ func (m *machine) track(c *core.Command, r core.Result) {
 	case core.OpClose, core.OpExpire:
 		if r.Status == core.StatusOK {
 			m.leases.remove(c.Session)
-			(*hub)(m.hub).publish(c.Session, event{name: wire.End, Event: wire.Event{Reason: c.Op.String()}})
+			m.hub.publish(c.Session, event{name: wire.End, Event: wire.Event{Reason: c.Op.String()}})
 		}
 	}
 }
 
-func (m *machine) publish(e core.Event) {
+// publish tells of an event that a command has caused.
+func (m *machine) publish(e core.Event, cause core.Op) {
 	switch e.Kind {
 	case core.EventGranted:
 		m.hub.publish(e.Session, event{wire.Granted, wire.Event{Req: e.Req, Key: e.Key, Token: e.Token}})
 	case core.EventLost:
-		m.hub.publish(e.Session, event{wire.Lost, wire.Event{Req: e.Req, Key: e.Key, Reason: "session over"}})
+		reason := "cancelled"
+		switch cause {
+		case core.OpClose:
+			reason = "session closed"
+		case core.OpExpire:
+			reason = "lease ended"
+		}
+		m.hub.publish(e.Session, event{wire.Lost, wire.Event{Req: e.Req, Key: e.Key, Reason: reason}})
 	}
 }
 

@@ -19,6 +19,10 @@ import (
 // further ones wait unread.
 const maxConcurrent = 1024
 
+// maxSubscriptions is how many subscriptions one connection may have: package
+// lock's client has one for each session, and one session at a time.
+const maxSubscriptions = 1024
+
 // A stream is the connection of one client of package lock: see package wire.
 type stream struct {
 	n      *Node
@@ -97,6 +101,7 @@ func (s *stream) ping() {
 // serve reads requests until the connection breaks.
 func (s *stream) serve(r *bufio.Reader) {
 	slots := make(chan struct{}, maxConcurrent)
+	subscriptions := make(chan struct{}, maxSubscriptions)
 	var buf []byte
 	for {
 		id, kind, payload, next, err := wire.ReadFrame(r, buf)
@@ -128,7 +133,16 @@ func (s *stream) serve(r *bufio.Reader) {
 				break
 			}
 			// A subscription is not one of the slots: it lasts.
-			s.wg.Go(func() { s.events(id, session) })
+			select {
+			case subscriptions <- struct{}{}:
+			default:
+				s.fail(id, fmt.Errorf("node: more than %d subscriptions", maxSubscriptions))
+				continue
+			}
+			s.wg.Go(func() {
+				defer func() { <-subscriptions }()
+				s.events(id, session)
+			})
 			continue
 		case wire.AskInspect:
 			key := string(payload)
