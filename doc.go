@@ -12,8 +12,12 @@
 //     servers are lock/node as a library and lock/lockd as a program.
 //   - A state machine of your own, the same on several machines: package replica,
 //     which hosts it on Raft and adds reads that cannot be stale.
+//   - Which of many nodes owns a key, so that few keys move when nodes come and
+//     go: package ring.
 //   - Objects under names, on a disk or in memory, with conditional writes:
 //     package blob. A store of your own is checked by blob/blobtest.
+//   - Samples and log lines by label and time, in few bytes, in any order: package
+//     tsdb.
 //   - Records in order, read again from any offset, with groups of readers and
 //     transactions, in a directory of one process: package stream. A log of your
 //     own is checked by stream/streamtest.
@@ -21,8 +25,7 @@
 // Planned, in the same repository and under the same rules: counting distinct
 // items (hll), frequencies (cms) and membership (bloom); values that merge (crdt)
 // and proofs of what differs (merkle); places (geohash), road networks (graph)
-// and completions (trie); limits (ratelimit) and ownership (ring); time series
-// (tsdb), priority queues (pqueue), idempotent requests (idem), scheduled jobs
+// and completions (trie); limits (ratelimit) and ownership (ring); priority queues (pqueue), idempotent requests (idem), scheduled jobs
 // (sched), and names for recorded sound (fingerprint).
 //
 // # What they share
