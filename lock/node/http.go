@@ -399,6 +399,8 @@ func (n *Node) poll(w http.ResponseWriter, r *http.Request) {
 	defer n.hub.leave(l)
 	t := time.NewTimer(wait)
 	defer t.Stop()
+	leading := time.NewTicker(beat / 4)
+	defer leading.Stop()
 	for {
 		res := n.state.Request(c.Session, c.Key, c.Req)
 		if res.Status != core.StatusQueued {
@@ -411,6 +413,11 @@ func (n *Node) poll(w http.ResponseWriter, r *http.Request) {
 		case <-t.C:
 			w.WriteHeader(http.StatusNoContent)
 			return
+		case <-leading.C:
+			if id, _, ok := n.replica.Leader(); !ok || id != n.replica.ID() {
+				n.fail(w, n.notLeader()) // it waits elsewhere from now on
+				return
+			}
 		case <-r.Context().Done():
 			return
 		case <-n.ctx.Done():
