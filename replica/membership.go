@@ -109,7 +109,7 @@ func (n *Node) found(ident *identity, used bool, conf *raft.Config, snaps raft.S
 // askToJoin asks one member after the other, following their hints to the
 // leader, until one has taken this node in.
 func (n *Node) askToJoin(ctx context.Context) (clusterID, error) {
-	q := question{Op: "join", ID: n.id, Address: n.address, Cluster: n.opts.Cluster}
+	q := question{Op: "join", ID: n.id, Address: n.address, Cluster: n.opts.Cluster, New: true}
 	a, err := n.askLeader(ctx, n.opts.Join, clusterID{}, q)
 	if err != nil {
 		return clusterID{}, fmt.Errorf("replica: join: %w", err)
@@ -168,7 +168,7 @@ func (n *Node) serveControl(rw *bufio.ReadWriter) {
 	case !n.up.Load():
 		err = fmt.Errorf("%w: starting", ErrNotLeader)
 	case q.Op == "join":
-		if err = n.addMember(ctx, q.ID, q.Address); err == nil {
+		if err = n.addMember(ctx, q.ID, q.Address, q.New); err == nil {
 			id := n.net.clusterID()
 			a.ClusterID = id[:]
 		}
@@ -191,8 +191,10 @@ func (n *Node) serveControl(rw *bufio.ReadWriter) {
 	}
 }
 
-// addMember takes a node in without a vote; promote gives it one later.
-func (n *Node) addMember(ctx context.Context, id, address string) error {
+// addMember takes a node in without a vote; promote gives it one later. New says
+// that the node knows nothing: one that has a vote has lost its disk then, and
+// with it what it has voted for and acknowledged.
+func (n *Node) addMember(ctx context.Context, id, address string, new bool) error {
 	if id == "" || len(id) > 64 || address == "" || len(address) > 256 {
 		return fmt.Errorf("replica: member %q at %q: id or address is empty or too long", id, address)
 	}
@@ -205,6 +207,8 @@ func (n *Node) addMember(ctx context.Context, id, address string) error {
 	}
 	for _, m := range members {
 		switch {
+		case m.ID == id && m.Voter && new:
+			return fmt.Errorf("%w: %q is a member with a vote and has lost its directory; remove it first", ErrIncompatible, id)
 		case m.ID == id && m.Address == address:
 			return nil // asked again
 		case m.ID == id:
@@ -247,7 +251,7 @@ func (n *Node) Members() ([]Member, error) {
 // refused with [ErrIncompatible]: remove the old member first.
 func (n *Node) Join(ctx context.Context, m Member) error {
 	return n.change(ctx, question{Op: "join", ID: m.ID, Address: m.Address}, func() error {
-		return n.addMember(ctx, m.ID, m.Address)
+		return n.addMember(ctx, m.ID, m.Address, false)
 	})
 }
 

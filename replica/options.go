@@ -78,12 +78,15 @@ type Options struct {
 	// Bootstrap founds a cluster of these members, if the directory is new.
 	// Every founding member gets the same list, in any order. Exactly one of
 	// Bootstrap and Join must be set for a new directory; on a used one both
-	// are ignored.
+	// are ignored. A founder that has lost its directory looks like one that
+	// starts late: it must not be started with Bootstrap again, or it votes and
+	// acknowledges as if it never had. Remove it, and join under a new ID.
 	Bootstrap []Member
 
 	// Join lists addresses of members of an existing cluster, which this node
 	// asks to take it in if its directory is new: first without a vote, and
-	// with one as soon as it has caught up.
+	// with one as soon as it has caught up. One whose ID has a vote already has
+	// lost its directory, and is refused until it has been removed.
 	Join []string
 
 	// TLS turns on mutual TLS between members: it must carry a certificate

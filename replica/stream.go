@@ -366,6 +366,7 @@ type question struct {
 	ID      string `json:"id,omitempty"`
 	Address string `json:"address,omitempty"`
 	Cluster string `json:"cluster,omitempty"` // the cluster's name
+	New     bool   `json:"new,omitempty"`     // join: asked by the member itself, whose directory is new
 }
 
 type answer struct {
