@@ -25,8 +25,9 @@
 // Planned, in the same repository and under the same rules: counting distinct
 // items (hll), frequencies (cms) and membership (bloom); values that merge (crdt)
 // and proofs of what differs (merkle); places (geohash), road networks (graph)
-// and completions (trie); limits (ratelimit) and ownership (ring); priority queues (pqueue), idempotent requests (idem), scheduled jobs
-// (sched), and names for recorded sound (fingerprint).
+// and completions (trie); limits (ratelimit) and ownership (ring); priority queues
+// (pqueue), idempotent requests (idem), scheduled jobs (sched), and names for
+// recorded sound (fingerprint).
 //
 // # What they share
 //

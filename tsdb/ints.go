@@ -1,0 +1,410 @@
+package tsdb
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+)
+
+// maxBlock is the number of samples in the largest block. Part of the format.
+const maxBlock = 1024
+
+// Integer coding, version 1. The number of values n, 1 ≤ n ≤ 1024, is known from
+// the block around it.
+//
+//	size  field
+//	1     mode: bit 0 delta, bit 1 divisor, bit 2 patches; the others are zero
+//	1     width w of a packed value in bits, 0 ≤ w ≤ 56 or w = 64
+//	      with a divisor: origin (zigzag varint), divisor ≥ 2 (uvarint)
+//	      with delta: the first value (zigzag varint); n−1 differences are packed
+//	      base (zigzag varint)
+//	⌈nw/8⌉ packed: value − base, w bits each, from the lowest bit up
+//	      with patches: their count ≥ 1 (uvarint), then for each the distance
+//	      from the one before (uvarint) and value − base (uvarint), modulo 2^64
+//
+// Differences are modulo 2^64, so every sequence can be coded.
+const (
+	modeDelta   = 1 << 0
+	modeDivisor = 1 << 1
+	modePatches = 1 << 2
+	modeAll     = modeDelta | modeDivisor | modePatches
+)
+
+// intCoder holds the scratch space of coding. It is not safe for concurrent use.
+type intCoder struct {
+	scaled [maxBlock]int64
+	diff   [maxBlock]int64
+}
+
+// A packing is a way to write values: base, width, and what it costs.
+type packing struct {
+	base    int64
+	width   int
+	patches int
+	bits    int // cost of packed values and patches
+}
+
+// append appends the coding of x, 1 ≤ len(x) ≤ maxBlock.
+func (c *intCoder) append(dst []byte, x []int64) []byte {
+	mode := byte(0)
+	origin, g := int64(0), uint64(1)
+	if len(x) > 2 {
+		if g = divisor(x); g > 1 {
+			mode |= modeDivisor
+			origin = x[0]
+			for i, v := range x {
+				c.scaled[i] = (v - origin) / int64(g)
+			}
+			x = c.scaled[:len(x)]
+		}
+	}
+	plain := choose(x)
+	p, packed := plain, x
+	if len(x) > 1 {
+		d := c.diff[:len(x)-1]
+		for i := range d {
+			d[i] = x[i+1] - x[i]
+		}
+		if delta := choose(d); delta.bits+8*varintLen(x[0]) < plain.bits {
+			p, packed = delta, d
+			mode |= modeDelta
+		}
+	}
+	if p.patches > 0 {
+		mode |= modePatches
+	}
+	dst = append(dst, mode, byte(p.width))
+	if mode&modeDivisor != 0 {
+		dst = binary.AppendVarint(dst, origin)
+		dst = binary.AppendUvarint(dst, g)
+	}
+	if mode&modeDelta != 0 {
+		dst = binary.AppendVarint(dst, x[0])
+	}
+	dst = binary.AppendVarint(dst, p.base)
+	dst = pack(dst, packed, p.base, p.width)
+	if p.patches > 0 {
+		dst = binary.AppendUvarint(dst, uint64(p.patches))
+		last := 0
+		for i, v := range packed {
+			if u := uint64(v - p.base); bits.Len64(u) > p.width {
+				dst = binary.AppendUvarint(dst, uint64(i-last))
+				dst = binary.AppendUvarint(dst, u)
+				last = i
+			}
+		}
+	}
+	return dst
+}
+
+// divisor returns the largest g that divides all differences from x[0], or 1
+// where that is 0 or differences may overflow.
+func divisor(x []int64) uint64 {
+	const safe = 1 << 61
+	g := uint64(0)
+	for _, v := range x {
+		if v >= safe || v <= -safe {
+			return 1
+		}
+		d := v - x[0]
+		if d < 0 {
+			d = -d
+		}
+		if u := uint64(d); u != 0 && (g == 0 || u%g != 0) {
+			for u != 0 {
+				g, u = u, g%u
+			}
+			if g == 1 {
+				return 1
+			}
+		}
+	}
+	return max(g, 1)
+}
+
+// choose finds a good packing of x.
+func choose(x []int64) packing {
+	lo, hi := x[0], x[0]
+	for _, v := range x {
+		lo, hi = min(lo, v), max(hi, v)
+	}
+	if lo == hi {
+		return packing{base: lo, bits: 8 * varintLen(lo)}
+	}
+	p := cost(x, lo)
+	if len(x) < 16 || p.bits < 2*len(x) {
+		return p
+	}
+	// The least value may be an outlier: try one that few values are below of.
+	var few [16]int64
+	step := len(x) / 16
+	for i := range few {
+		few[i] = x[i*step]
+	}
+	for i := 1; i < len(few); i++ { // insertion sort
+		for j := i; j > 0 && few[j] < few[j-1]; j-- {
+			few[j], few[j-1] = few[j-1], few[j]
+		}
+	}
+	spread := uint64(few[14] - few[0])
+	if base := few[0] - int64(spread/16); base > lo && uint64(hi-lo) > 2*spread {
+		if alt := cost(x, base); alt.bits < p.bits {
+			return alt
+		}
+	}
+	return p
+}
+
+// cost returns the cheapest packing of x over the base.
+func cost(x []int64, base int64) packing {
+	var count [65]int32
+	for _, v := range x {
+		count[bits.Len64(uint64(v-base))&127]++
+	}
+	p := packing{base: base, bits: 1 << 30}
+	above, patchBits := 0, 0
+	for w := 64; w >= 0; w-- {
+		if w <= 56 || w == 64 {
+			b := len(x)*w + patchBits
+			if above > 0 {
+				b += 8
+			}
+			if b < p.bits {
+				p.bits, p.width, p.patches = b, w, above
+			}
+		}
+		above += int(count[w])
+		patchBits += int(count[w]) * 8 * (1 + (w+6)/7) // a distance is mostly one byte
+	}
+	p.bits += 8 * varintLen(base)
+	return p
+}
+
+// varintLen returns the length in bytes of a zigzag varint.
+func varintLen(v int64) int {
+	return (bits.Len64(uint64(v<<1)^uint64(v>>63)|1) + 6) / 7
+}
+
+// packedLen is the size in bytes of n values of w bits.
+func packedLen(n, w int) int { return (n*w + 7) / 8 }
+
+// pack appends the low w bits of each v−base.
+func pack(dst []byte, x []int64, base int64, w int) []byte {
+	switch {
+	case w == 0:
+		return dst
+	case w == 64:
+		for _, v := range x {
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(v-base))
+		}
+		return dst
+	}
+	mask := uint64(1)<<w - 1
+	acc, have := uint64(0), 0
+	end := len(dst) + packedLen(len(x), w)
+	for _, v := range x {
+		u := uint64(v-base) & mask
+		acc |= u << have
+		have += w
+		if have >= 64 {
+			dst = binary.LittleEndian.AppendUint64(dst, acc)
+			have -= 64
+			acc = u >> (w - have)
+		}
+	}
+	for len(dst) < end {
+		dst = append(dst, byte(acc))
+		acc >>= 8
+	}
+	return dst
+}
+
+// unpack reads len(x) values of w bits and adds base. Src has packedLen bytes or
+// more.
+func unpack(x []int64, src []byte, base int64, w int) {
+	switch {
+	case w == 0:
+		for i := range x {
+			x[i] = base
+		}
+		return
+	case w == 64:
+		for i := range x {
+			x[i] = int64(binary.LittleEndian.Uint64(src[8*i:])) + base
+		}
+		return
+	}
+	mask := uint64(1)<<w - 1
+	i, bit := 0, 0
+	// Eight values are w bytes, so that their shifts repeat. The last load of
+	// a group begins at most at byte 7w/8 and has 8 bytes.
+	if w <= 8 {
+		for ; i+8 <= len(x) && bit>>3+8 <= len(src); i, bit = i+8, bit+8*w {
+			u := binary.LittleEndian.Uint64(src[bit>>3:])
+			g := x[i : i+8 : i+8]
+			g[0] = int64(u&mask) + base
+			g[1] = int64(u>>w&mask) + base
+			g[2] = int64(u>>(2*w)&mask) + base
+			g[3] = int64(u>>(3*w)&mask) + base
+			g[4] = int64(u>>(4*w)&mask) + base
+			g[5] = int64(u>>(5*w)&mask) + base
+			g[6] = int64(u>>(6*w)&mask) + base
+			g[7] = int64(u>>(7*w)&mask) + base
+		}
+	} else {
+		for ; i < len(x) && bit>>3+8 <= len(src); i, bit = i+1, bit+w {
+			x[i] = int64(binary.LittleEndian.Uint64(src[bit>>3:])>>(bit&7)&mask) + base
+		}
+	}
+	for ; i < len(x); i, bit = i+1, bit+w {
+		var last [8]byte
+		copy(last[:], src[bit>>3:])
+		x[i] = int64(binary.LittleEndian.Uint64(last[:])>>(bit&7)&mask) + base
+	}
+}
+
+// decodeInts decodes len(x) values and returns what follows them in src.
+func decodeInts(x []int64, src []byte) ([]byte, error) {
+	if len(src) < 2 {
+		return nil, fmt.Errorf("%w: integers cut off", ErrCorrupt)
+	}
+	r := reader{b: src[2:]}
+	mode, w := src[0], int(src[1])
+	if mode&^modeAll != 0 || w > 56 && w != 64 {
+		return nil, fmt.Errorf("%w: integers of mode %d, width %d", ErrCorrupt, mode, w)
+	}
+	var origin int64
+	g := uint64(1)
+	if mode&modeDivisor != 0 {
+		origin, g = r.varint(), r.uvarint()
+		if g < 2 {
+			r.fail()
+		}
+	}
+	packed := x
+	if mode&modeDelta != 0 {
+		x[0] = r.varint()
+		packed = x[1:]
+	}
+	base := r.varint()
+	body := r.bytes(packedLen(len(packed), w))
+	if r.err {
+		return nil, fmt.Errorf("%w: integers cut off", ErrCorrupt)
+	}
+	// The bytes behind body are readable too: let loads reach into them.
+	unpack(packed, body[:len(body)+min(len(r.b), 8)], base, w)
+	if mode&modePatches != 0 {
+		n, at := r.uvarint(), uint64(0)
+		if n == 0 || n > uint64(len(packed)) {
+			return nil, fmt.Errorf("%w: %d patches for %d integers", ErrCorrupt, n, len(packed))
+		}
+		for range n {
+			at += r.uvarint()
+			u := r.uvarint()
+			if r.err || at >= uint64(len(packed)) {
+				return nil, fmt.Errorf("%w: patch out of range", ErrCorrupt)
+			}
+			packed[at] = int64(u) + base
+		}
+	}
+	if mode&modeDelta != 0 {
+		v := x[0]
+		for i := range packed {
+			v += packed[i]
+			packed[i] = v
+		}
+	}
+	if mode&modeDivisor != 0 {
+		for i := range x {
+			x[i] = x[i]*int64(g) + origin
+		}
+	}
+	return r.b, nil
+}
+
+// A reader takes values off the front of b. After the first that is not there,
+// err is set and all further values are zero.
+type reader struct {
+	b   []byte
+	err bool
+}
+
+func (r *reader) fail() { r.b, r.err = nil, true }
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) byte() byte {
+	if len(r.b) == 0 {
+		r.fail()
+		return 0
+	}
+	v := r.b[0]
+	r.b = r.b[1:]
+	return v
+}
+
+func (r *reader) uint64() uint64 {
+	if len(r.b) < 8 {
+		r.fail()
+		return 0
+	}
+	v := binary.LittleEndian.Uint64(r.b)
+	r.b = r.b[8:]
+	return v
+}
+
+// bytes returns the next n bytes, which alias r.b and may be extended over what
+// follows.
+func (r *reader) bytes(n int) []byte {
+	if n < 0 || n > len(r.b) {
+		r.fail()
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+// text returns a string with its length in front.
+func (r *reader) text() string {
+	n := r.uvarint()
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return ""
+	}
+	return string(r.bytes(int(n)))
+}
+
+// count returns a number of things that take at least size bytes each, so that
+// room for them may be made.
+func (r *reader) count(size int) int {
+	n := r.uvarint()
+	if n > uint64(len(r.b)/size) {
+		r.fail()
+		return 0
+	}
+	return int(n)
+}
+
+func appendText(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
