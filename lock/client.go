@@ -31,6 +31,7 @@ type Client struct {
 	session *session // the current one; nil before the first and after a loss
 	opening chan struct{}
 	closed  bool
+	ending  bool // Close waits for wg: nothing is added to it any more
 }
 
 // A session is one lease and everything that hangs on it.
@@ -147,9 +148,10 @@ func (c *Client) openSession(ctx context.Context) (*session, error) {
 	s.expires = sent + s.lease()
 	sctx, cancel := context.WithCancel(c.ctx)
 	s.cancel = cancel
-	c.wg.Add(2)
-	go func() { defer c.wg.Done(); s.keepAlive(sctx) }()
-	go func() { defer c.wg.Done(); s.listen(sctx) }()
+	if !c.spawn(func() { s.keepAlive(sctx) }) || !c.spawn(func() { s.listen(sctx) }) {
+		cancel()
+		return nil, ErrClosed // the servers will end it with its lease
+	}
 	return s, nil
 }
 
@@ -279,9 +281,7 @@ func (s *session) command(ctx context.Context, cmd *core.Command) error {
 // longer waits, for up to a TTL: by then the lease has ended too. Then it calls
 // done.
 func (c *Client) detach(f func(ctx context.Context) error, done func()) {
-	c.wg.Add(1)
-	go func() {
-		defer c.wg.Done()
+	told := c.spawn(func() {
 		defer done()
 		// Not c.ctx: Close waits for it.
 		ctx, cancel := context.WithTimeout(context.Background(), min(c.opts.TTL, 5*time.Second))
@@ -289,7 +289,22 @@ func (c *Client) detach(f func(ctx context.Context) error, done func()) {
 		if err := c.servers.retry(ctx, f); err != nil {
 			c.log.Info("not told to the servers", "err", err)
 		}
-	}()
+	})
+	if !told { // the end of the session has said it
+		go done()
+	}
+}
+
+// spawn runs f on a goroutine that Close waits for, unless Close is doing that
+// already.
+func (c *Client) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return false
+	}
+	c.wg.Go(f)
+	return true
 }
 
 // Close ends the session: all locks of the client are released. It waits until
@@ -304,6 +319,9 @@ func (c *Client) Close() error {
 		s.end(ErrClosed)
 	}
 	c.cancel()
+	c.mu.Lock()
+	c.ending = true
+	c.mu.Unlock()
 	c.wg.Wait()
 	c.servers.close()
 	return nil
