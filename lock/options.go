@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -63,7 +64,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.Label == "" {
 		host, _ := os.Hostname()
 		c.Label = fmt.Sprintf("%s/%d@%s", filepath.Base(os.Args[0]), os.Getpid(), host)
-		c.Label = c.Label[:min(len(c.Label), maxLabel)]
+		c.Label = strings.ToValidUTF8(c.Label[:min(len(c.Label), maxLabel)], "")
 	}
 	if c.RequestTimeout == 0 {
 		c.RequestTimeout = min(c.TTL/3, 3*time.Second)

@@ -431,6 +431,10 @@ func (n *Node) poll(w http.ResponseWriter, r *http.Request) {
 const queueShown = 100
 
 func (n *Node) inspect(w http.ResponseWriter, r *http.Request) {
+	if key := r.PathValue("key"); !core.ValidKey(key) {
+		n.fail(w, invalid("key of %d bytes", len(key)))
+		return
+	}
 	switch c := r.URL.Query().Get("consistency"); c {
 	case "", "linearizable":
 		ctx, cancel := n.bounded(r.Context())

@@ -145,6 +145,10 @@ func (s *stream) serve(r *bufio.Reader) {
 			})
 			continue
 		case wire.AskInspect:
+			if !core.ValidKey(string(payload)) {
+				s.fail(id, fmt.Errorf("%w: key of %d bytes", core.ErrInvalid, len(payload)))
+				continue
+			}
 			key := string(payload)
 			run = func() { s.inspect(id, key) }
 		default:

@@ -139,3 +139,21 @@ func TestMembershipNeedsCertificate(t *testing.T) {
 		}
 	}
 }
+
+// A key that no lock can have is refused where one only looks, too.
+func TestInspectRefusesBadKeys(t *testing.T) {
+	n, _ := alone(t)
+	nc, r := dialStream(t, n)
+	for i, key := range []string{"", strings.Repeat("k", core.MaxKey+1), "\xff"} {
+		_, err := nc.Write(wire.AppendFrame(nil, uint64(i+1), wire.AskInspect, []byte(key)))
+		require.NoError(t, err)
+		for id, kind := uint64(0), wire.Ping; id == 0; {
+			id, kind, _, _, err = wire.ReadFrame(r, nil)
+			require.NoError(t, err)
+			require.True(t, id == 0 || kind == wire.Invalid, "key %.10q: kind %d", key, kind)
+		}
+	}
+	w := httptest.NewRecorder()
+	n.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/v1/locks/"+strings.Repeat("k", core.MaxKey+1), nil))
+	require.Equal(t, http.StatusBadRequest, w.Code)
+}

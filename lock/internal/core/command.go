@@ -138,7 +138,7 @@ func (c *Command) Validate() error {
 	default:
 		return bad("unknown operation")
 	}
-	if c.Key == "" || len(c.Key) > MaxKey || !utf8.ValidString(c.Key) {
+	if !ValidKey(c.Key) {
 		return bad("key %.40q of %d bytes: want 1 to %d bytes of UTF-8", c.Key, len(c.Key), MaxKey)
 	}
 	if c.Req == 0 {
@@ -159,6 +159,9 @@ func (c *Command) Validate() error {
 	}
 	return nil
 }
+
+// ValidKey tells whether a lock can have this key.
+func ValidKey(key string) bool { return key != "" && len(key) <= MaxKey && utf8.ValidString(key) }
 
 // commandVersion is the first byte of an encoded command.
 const commandVersion = 1

@@ -1,5 +1,6 @@
-// Package wire holds the JSON bodies of the lock service's HTTP API, which the
-// client and the server share. The API itself is described in package node.
+// Package wire holds what goes between client and server: the frames of package
+// lock's own connection, and the JSON bodies of the HTTP API that package node
+// describes.
 package wire
 
 // Paths and names. Part of the protocol: never change.
