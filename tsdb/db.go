@@ -284,6 +284,8 @@ func (db *DB) loadChunks() error {
 			if err := db.rebuild(man, have); err != nil {
 				return err
 			}
+		} else if err := man.save(db.fs, db.dir); err != nil { // so that a missing one means damage
+			return noSpace(err)
 		}
 	}
 	db.man = man
