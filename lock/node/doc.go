@@ -59,6 +59,11 @@
 // key is one path segment, percent-encoded. Kinds are exclusive (the default),
 // shared and permit.
 //
+// Who can reach the port can take any lock and give back any other's: sessions
+// are shown to all who ask for a lock's holder, and their ids are no secrets. Keep
+// the port among machines that trust each other, or ask clients for certificates
+// (ClientAuth in Options.TLS).
+//
 // On an event stream the server first repeats the grants that stand, so that a
 // client that lost its connection misses none; Last-Event-ID is not needed. A
 // comment follows every 2 s.
