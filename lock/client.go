@@ -28,7 +28,7 @@ type Client struct {
 	wg     sync.WaitGroup
 
 	mu      sync.Mutex
-	session *session // the current one; nil before the first and after a loss
+	session *session // the last one; nil before the first
 	opening chan struct{}
 	closed  bool
 	ending  bool // Close waits for wg: nothing is added to it any more
@@ -332,7 +332,7 @@ func (c *Client) Close() error {
 func (c *Client) Session() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session == nil {
+	if c.session == nil || !c.session.alive() {
 		return ""
 	}
 	return c.session.id.String()

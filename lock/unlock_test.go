@@ -96,7 +96,9 @@ func TestUnlockInLostSession(t *testing.T) {
 	require.NoError(t, err)
 	b, err := c.Lock(context.Background(), "b")
 	require.NoError(t, err)
+	require.Len(t, c.Session(), 32)
 	require.ErrorIs(t, a.Unlock(context.Background()), ErrNotHeld)
 	require.ErrorIs(t, b.Err(), ErrLost)
+	require.Empty(t, c.Session())
 	require.NoError(t, c.Close())
 }
