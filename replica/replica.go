@@ -486,7 +486,7 @@ func (n *Node) servingTerm() uint64 {
 func (n *Node) setServing(term uint64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.term != term {
+	if n.term != term || term == 0 { // 0 also ends a leadership that never served
 		n.term = term
 		close(n.turns)
 		n.turns = make(chan struct{})
