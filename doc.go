@@ -12,6 +12,7 @@
 //     servers are lock/node as a library and lock/lockd as a program.
 //   - A state machine of your own, the same on several machines: package replica,
 //     which hosts it on Raft and adds reads that cannot be stale.
+//   - Was this item added, from ten bits an item: package bloom.
 //   - Which of many nodes owns a key, so that few keys move when nodes come and
 //     go: package ring.
 //   - Objects under names, on a disk or in memory, with conditional writes:
@@ -23,7 +24,7 @@
 //     own is checked by stream/streamtest.
 //
 // Planned, in the same repository and under the same rules: counting distinct
-// items (hll), frequencies (cms) and membership (bloom); values that merge (crdt)
+// items (hll) and frequencies (cms); values that merge (crdt)
 // and proofs of what differs (merkle); places (geohash), road networks (graph)
 // and completions (trie); limits (ratelimit) and ownership (ring); priority queues
 // (pqueue), idempotent requests (idem), scheduled jobs (sched), and names for
