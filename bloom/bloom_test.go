@@ -36,8 +36,17 @@ func TestRate(t *testing.T) {
 		p     float64
 		seeds int
 	}{
-		{1, 0.01, 2000}, {10, 0.01, 1000}, {50, 0.01, 400}, {300, 0.02, 200}, {1000, 0.01, 100}, {1000, 0.1, 60},
-		{1000, 0.5, 40}, {10_000, 0.01, 40}, {10_000, 0.001, 40}, {100_000, 0.01, 10}, {100_000, 0.0001, 20},
+		{1, 0.01, 2000},
+		{10, 0.01, 1000},
+		{50, 0.01, 400},
+		{300, 0.02, 200},
+		{1000, 0.01, 100},
+		{1000, 0.1, 60},
+		{1000, 0.5, 40},
+		{10_000, 0.01, 40},
+		{10_000, 0.001, 40},
+		{100_000, 0.01, 10},
+		{100_000, 0.0001, 20},
 	} {
 		var rates []float64
 		probes := 100_000
@@ -406,9 +415,16 @@ func TestBadArguments(t *testing.T) {
 		p    float64
 		want error
 	}{
-		{0, 0.01, ErrInvalid}, {10, 0, ErrInvalid}, {10, 1, ErrInvalid}, {10, -1, ErrInvalid}, {10, 2, ErrInvalid},
-		{10, math.NaN(), ErrInvalid}, {10, math.Inf(1), ErrInvalid}, {10, 1e-10, ErrInvalid},
-		{math.MaxUint64, 0.01, ErrTooLarge}, {1 << 40, 0.01, ErrTooLarge},
+		{0, 0.01, ErrInvalid},
+		{10, 0, ErrInvalid},
+		{10, 1, ErrInvalid},
+		{10, -1, ErrInvalid},
+		{10, 2, ErrInvalid},
+		{10, math.NaN(), ErrInvalid},
+		{10, math.Inf(1), ErrInvalid},
+		{10, 1e-10, ErrInvalid},
+		{math.MaxUint64, 0.01, ErrTooLarge},
+		{1 << 40, 0.01, ErrTooLarge},
 	} {
 		if _, err := New(c.n, c.p); !errors.Is(err, c.want) {
 			t.Errorf("New(%d, %v): %v, want %v", c.n, c.p, err, c.want)
