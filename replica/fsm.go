@@ -108,6 +108,11 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		if len(f.cmds) > 0 {
 			answers := make([]any, len(f.cmds))
 			f.machine.Apply(f.cmds, answers)
+			for i, a := range answers {
+				if h, ok := a.(Halt); ok && f.broken == nil {
+					f.broken = fmt.Errorf("replica: log entry %d: %w", f.cmds[i].Index, h.Err)
+				}
+			}
 			f.commands += uint64(len(f.cmds))
 			from := 0
 			for i, e := range f.ends {
@@ -139,6 +144,13 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		f.ends = append(f.ends, len(f.cmds))
 	}
 	flush(len(logs))
+	if f.broken != nil {
+		f.fail(f.broken)
+		for i := range out {
+			out[i] = f.broken
+		}
+		return out
+	}
 	f.setApplied(last)
 	return out
 }

@@ -9,7 +9,7 @@ type Machine interface {
 	// Apply executes the commands in order and puts the answer to batch[i] in
 	// answers[i], for the caller of [Node.Apply] on the leader; elsewhere the
 	// answers are dropped. It must be deterministic. The commands' bytes must
-	// not be kept or changed.
+	// not be kept or changed. A [Halt] as an answer stops the node.
 	Apply(batch []Command, answers []any)
 
 	// Snapshot fixes the present state. It should take constant time: no
@@ -24,6 +24,13 @@ type Machine interface {
 	// and should take constant time.
 	Digest() uint64
 }
+
+// A Halt is a machine's answer to a command that it cannot execute though others
+// may: one written by a later version, in a cluster that is being upgraded. To
+// refuse it and go on would make this replica differ from those that understand
+// it. The node stops instead, with Err in [Node.Err]; started anew with a version
+// that understands the command, it continues where it was.
+type Halt struct{ Err error }
 
 // A Command is one command as the machine sees it.
 type Command struct {

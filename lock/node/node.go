@@ -217,6 +217,10 @@ func (n *Node) expire(ctx context.Context, id core.SessionID, term uint64) {
 	s, ok := n.state.Session(id)
 	if !ok {
 		n.leases.remove(id)
+		// It may have been opened in between, and have lost its lease just now.
+		if s, ok = n.state.Session(id); ok {
+			n.leases.touch(id, s.TTL)
+		}
 		return
 	}
 	// The session may have been opened again since its lease was found to be
@@ -284,11 +288,10 @@ func (m *machine) Apply(batch []replica.Command, answers []any) {
 	for i := range batch {
 		c, err := core.DecodeCommand(batch[i].Data)
 		if err != nil {
-			// Only this package appends to the log, so another version did.
-			// Every replica refuses it alike.
-			m.log.Error("command not understood", "index", batch[i].Index, "err", err)
-			answers[i] = core.Result{Status: core.StatusInvalid}
-			continue
+			// Only this package appends to the log, so a later version did, and
+			// servers of that version understand it.
+			answers[i] = replica.Halt{Err: err}
+			return
 		}
 		if c.Op == core.OpOpen {
 			m.leases.revive(c.Session)
