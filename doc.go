@@ -22,6 +22,8 @@
 //   - Records in order, read again from any offset, with groups of readers and
 //     transactions, in a directory of one process: package stream. A log of your
 //     own is checked by stream/streamtest.
+//   - Counts and sums by window of event time over such records, and joins with a
+//     table, each record exactly once: package stream/flow.
 //
 // Planned, in the same repository and under the same rules: counting distinct
 // items (hll) and frequencies (cms); values that merge (crdt)

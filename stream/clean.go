@@ -146,6 +146,7 @@ type keepers struct {
 	now    int64
 	first  map[uint32]int64               // the first offset of each partition, durably
 	latest map[uint32]map[string]int64    // for partitions that are due: the last offset of each key
+	marked bool                           // vouch was done
 	held   map[uint32]map[string]struct{} // keys with a dead record in an older segment, which stays
 }
 
@@ -299,7 +300,7 @@ func (k *keepers) clean(s *segment) error {
 		}
 	}
 	if live <= 0 && !compacted {
-		return k.replace(s, nil)
+		return k.remove(s)
 	}
 	if s.gen == maxGen || float64(size-max(live, 0)) < l.opts.CleanRatio*float64(size) {
 		for _, d := range dead {
@@ -372,7 +373,7 @@ func (k *keepers) rewrite(s *segment) (err error) {
 	}
 	if err == nil && len(next.parts) == 0 {
 		_ = l.fs.Remove(tmp) // else the next opening does
-		return k.replace(s, nil)
+		return k.remove(s)
 	}
 	if err == nil {
 		err = l.fs.Rename(tmp, path)
@@ -415,6 +416,34 @@ func (k *keepers) filter(p *partition, first int64, t *trailer, b *Batch, body *
 	t.put(out[len(out)-trailerSize:])
 	*body = out
 	return out
+}
+
+// remove removes a segment of which nothing is needed.
+func (k *keepers) remove(s *segment) error {
+	if err := k.vouch(); err != nil {
+		return err
+	}
+	return k.replace(s, nil)
+}
+
+// vouch writes a frame that says, durably, how far the log is durable: opening it
+// tells by that a segment that was removed from one that was lost.
+func (k *keepers) vouch() error {
+	if k.marked {
+		return nil
+	}
+	l, ctx := k.l, context.Background()
+	l.mu.RLock()
+	id := l.nextID
+	l.mu.RUnlock()
+	if err := l.commit.do(ctx, &request{ops: []op{{kind: opNextID, id: id}}}); err != nil {
+		return err
+	}
+	if err := l.sync.all(); err != nil {
+		return err
+	}
+	k.marked = true
+	return nil
 }
 
 // replace puts next, which may be nil, in the place of s, and removes s when its

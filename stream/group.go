@@ -242,9 +242,16 @@ func (g *Group) freeLocked(c *Claim) {
 // return: only after that the next owner begins.
 func (m *Member) Run(ctx context.Context, handle func(context.Context, *Claim) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	var handlers sync.WaitGroup
-	defer handlers.Wait()
+	defer func() {
+		cancel(nil)
+		handlers.Wait()
+		m.g.mu.Lock()
+		defer m.g.mu.Unlock()
+		for _, c := range m.owned { // granted, and never begun
+			m.g.freeLocked(c)
+		}
+	}()
 	ended := make(chan error, len(m.g.parts)+1)
 	for {
 		select {
@@ -264,6 +271,9 @@ func (m *Member) Run(ctx context.Context, handle func(context.Context, *Claim) e
 			})
 			continue
 		case <-m.left:
+			m.g.mu.Lock()
+			defer m.g.mu.Unlock()
+			return m.gone
 		case <-ctx.Done():
 			m.Leave()
 			cancel(ctx.Err())
@@ -272,9 +282,6 @@ func (m *Member) Run(ctx context.Context, handle func(context.Context, *Claim) e
 			m.Leave()
 			return err
 		}
-		m.g.mu.Lock()
-		defer m.g.mu.Unlock()
-		return m.gone
 	}
 }
 

@@ -284,7 +284,8 @@ func (l *Local) loadFormat() error {
 	if _, err := fmt.Sscanf(string(text[len(formatText):]), "%016x\n", &l.id); err != nil {
 		return fmt.Errorf("%w: %s says %q", ErrVersion, name, text)
 	}
-	return nil
+	// The process that made it may have been killed before its name was durable.
+	return l.fs.SyncDir(l.dir)
 }
 
 // Recovery returns what opening the log found.

@@ -28,6 +28,9 @@ func (l *Local) recover() error {
 	if err := l.openSegments(); err != nil {
 		return err
 	}
+	if err := l.dropOrphans(); err != nil {
+		return err
+	}
 	from, err := l.scanFrom()
 	if err != nil {
 		return err
@@ -168,6 +171,56 @@ const noBase = ^uint64(0)
 func (l *Local) damage(d Damage) {
 	l.recovery.Damage = append(l.recovery.Damage, d)
 	l.opts.Logger.Error("stream: damage", "file", d.File, "offset", d.Offset, "reason", d.Reason)
+}
+
+// dropOrphans removes segments behind one whose name was lost: names become
+// durable one by one, so a power cut may keep a later file and lose an earlier
+// one. Where a number is missing because cleaning removed it, some frame vouches
+// for what was there (see keepers.vouch).
+func (l *Local) dropOrphans() error {
+	for i, s := range l.segs {
+		if s.sealed.Load() || i > 0 && l.segs[i-1].num == s.num-1 || s.num == 1 {
+			continue
+		}
+		durable := false
+		for _, later := range l.segs[i:] {
+			sc := frame.NewScanner(later.file, later.salt, 0, headerSize, later.visible.Load())
+			for {
+				for sc.Next() && !durable {
+					off, h, _ := sc.Frame()
+					d := uint64(h.Tag >> tagShift)
+					within := d != tagNever && d*frame.Align <= uint64(off-headerSize) // its own segment was durable in part
+					durable = within || !s.torn && !later.torn && vouches(h.Tag, later.position(off)) >= s.base
+				}
+				if durable || sc.Stop() != frame.Damaged {
+					break
+				}
+				sc.Resume()
+			}
+			if sc.Stop() == frame.Failed {
+				return sc.Err()
+			}
+		}
+		if durable {
+			continue
+		}
+		return l.remove(i)
+	}
+	return nil
+}
+
+// remove removes the segments from number i on, the last first.
+func (l *Local) remove(i int) error {
+	for j := len(l.segs) - 1; j >= i; j-- {
+		x := l.segs[j]
+		l.recovery.Torn = append(l.recovery.Torn, Damage{File: x.path, Bytes: x.visible.Load(), Reason: "behind an unfinished write"})
+		x.release()
+		l.segs = l.segs[:j]
+		if err := l.fs.Remove(x.path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // reindex rebuilds the index of a rewritten segment.
@@ -394,14 +447,8 @@ func (l *Local) cut(i int, off int64) (end, error) {
 	if torn.Bytes > 0 {
 		l.recovery.Torn = append(l.recovery.Torn, torn)
 	}
-	for j := len(l.segs) - 1; j > i; j-- {
-		x := l.segs[j]
-		l.recovery.Torn = append(l.recovery.Torn, Damage{File: x.path, Bytes: x.visible.Load(), Reason: "behind an unfinished write"})
-		x.release()
-		l.segs = l.segs[:j]
-		if err := l.fs.Remove(x.path); err != nil {
-			return end{}, err
-		}
+	if err := l.remove(i + 1); err != nil {
+		return end{}, err
 	}
 	return end{i, off}, nil
 }

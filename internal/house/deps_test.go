@@ -39,6 +39,7 @@ var allowed = map[string]string{
 	"lock/lockd":         "lock/node lock replica " + lockClient + raftModules,
 	"ring":               "github.com/cespare/xxhash/v2",
 	"stream":             "internal/vfs internal/frame github.com/cespare/xxhash/v2",
+	"stream/flow":        "stream internal/vfs internal/frame github.com/cespare/xxhash/v2",
 	"stream/streamtest":  "stream internal/vfs internal/frame github.com/cespare/xxhash/v2",
 	"tsdb":               "blob internal/wal internal/vfs internal/frame",
 	"replica":            "internal/wal internal/vfs internal/frame " + raftModules,
