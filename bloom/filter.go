@@ -70,28 +70,39 @@ func where(h uint64, blocks int) uint64 {
 // next returns the source of the next seven bits.
 func next(g uint64) uint64 { return g * step }
 
+// has tells whether n bits of a block are set, up to seven, in its lowest bit. It
+// looks at all of them: to stop at the first that is not saves less than the
+// processor loses by guessing wrong when that will be.
+func (b *block) has(source uint64, n int) uint64 {
+	all := uint64(1)
+	for range n {
+		all &= b[source>>61] >> (source >> 55 & 63)
+		source <<= 9
+	}
+	return all
+}
+
+func (b *block) set(source uint64, n int) {
+	for range n {
+		b[source>>61] |= 1 << (source >> 55 & 63)
+		source <<= 9
+	}
+}
+
 // AddHash adds an item by its hash and tells whether the filter changed: if not,
 // it contained the item or took it for contained.
 func (f *Filter) AddHash(h uint64) (changed bool) {
-	if len(f.blocks) == 0 {
+	if f.ContainsHash(h) || len(f.blocks) == 0 {
 		return false
 	}
 	b := &f.blocks[where(h, len(f.blocks))]
-	var fresh uint64
-	source := next(h)
-	for left := f.k; ; left -= draws {
-		g := source
-		for range min(left, draws) {
-			w, m := &b[g>>61], uint64(1)<<(g>>55&63)
-			fresh |= m &^ *w
-			*w |= m
-			g <<= 9
-		}
-		if left <= draws {
-			return fresh != 0
-		}
+	source, left := next(h), f.k
+	for ; left > draws; left -= draws {
+		b.set(source, draws)
 		source = next(source ^ source>>32)
 	}
+	b.set(source, left)
+	return true
 }
 
 // ContainsHash tells whether an item was added: false is certain.
@@ -100,20 +111,14 @@ func (f *Filter) ContainsHash(h uint64) bool {
 		return false
 	}
 	b := &f.blocks[where(h, len(f.blocks))]
-	source := next(h)
-	for left := f.k; ; left -= draws {
-		g := source
-		for range min(left, draws) {
-			if b[g>>61]>>(g>>55&63)&1 == 0 {
-				return false
-			}
-			g <<= 9
-		}
-		if left <= draws {
-			return true
+	source, left := next(h), f.k
+	for ; left > draws; left -= draws {
+		if b.has(source, draws) == 0 {
+			return false
 		}
 		source = next(source ^ source>>32)
 	}
+	return b.has(source, left) != 0
 }
 
 // Add adds an item and tells whether the filter changed.

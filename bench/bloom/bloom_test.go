@@ -1,0 +1,198 @@
+// Package bloom_test compares package bloom with other Bloom filters for Go, made
+// for the same number of items and the same rate:
+//
+//	cd bench/bloom && GOWORK=off go test -bench Vs .
+package bloom_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	bab "github.com/bits-and-blooms/bloom/v3"
+	"github.com/cespare/xxhash/v2"
+	"github.com/greatroar/blobloom"
+
+	"github.com/ashlar-go/ashlar/bench/internal/versus"
+	"github.com/ashlar-go/ashlar/bloom"
+)
+
+const rate = 0.01
+
+var hashes = func() []uint64 {
+	rng := rand.New(rand.NewPCG(1, 2))
+	hs := make([]uint64, 1<<22)
+	for i := range hs {
+		hs[i] = rng.Uint64()
+	}
+	return hs
+}()
+
+var keys = func() (ks [][]byte) {
+	for i := range 1 << 20 {
+		ks = append(ks, []byte(fmt.Sprintf("customer/%015d", i)))
+	}
+	return ks
+}()
+
+// A filter is what the comparison needs of one.
+type filter struct {
+	add   func(h uint64)
+	has   func(h uint64) bool
+	bytes int64
+}
+
+func ours(b *testing.B, n uint64) filter {
+	f, err := bloom.New(n, rate)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return filter{func(h uint64) { f.AddHash(h) }, f.ContainsHash, int64(f.Bits() / 8)}
+}
+
+func blob(b *testing.B, n uint64) filter {
+	f := blobloom.NewOptimized(blobloom.Config{Capacity: n, FPRate: rate})
+	return filter{f.Add, f.Has, int64(f.NumBits() / 8)}
+}
+
+// wrong is the rate in per cent, and fails the benchmark if an item was lost.
+func wrong(b *testing.B, f filter, n int) float64 {
+	for _, h := range hashes[:n] {
+		if !f.has(h) {
+			b.Fatal("an item is lost")
+		}
+	}
+	rng, bad := rand.New(rand.NewPCG(3, 4)), 0
+	for range 1_000_000 {
+		if f.has(rng.Uint64()) {
+			bad++
+		}
+	}
+	return float64(bad) / 1e4
+}
+
+var sink bool
+
+func compare(b *testing.B, n int, make func(b *testing.B, n uint64) filter, what string) {
+	sides := [2]filter{ours(b, uint64(n)), make(b, uint64(n))}
+	var rates [2]float64
+	for i, f := range sides {
+		for _, h := range hashes[:n] {
+			f.add(h)
+		}
+		rates[i] = wrong(b, f, n)
+	}
+	side := func(i int) func(*versus.Round) {
+		f := sides[i]
+		at := 0
+		return func(r *versus.Round) {
+			switch what {
+			case "add": // again: the same bits are computed, looked up and written
+				for range r.N {
+					f.add(hashes[at%n])
+					at++
+				}
+			case "hit":
+				for range r.N {
+					sink = f.has(hashes[at%n])
+					at++
+				}
+			case "miss":
+				for range r.N {
+					sink = f.has(hashes[len(hashes)/2+at%(len(hashes)/2)])
+					at++
+				}
+			}
+			r.Metric(rates[i], "%wrong")
+			r.Size(f.bytes)
+		}
+	}
+	versus.Run(b, versus.Case{Ours: side(0), Theirs: side(1)})
+}
+
+// BenchmarkVs compares filters for 1 % false answers.
+func BenchmarkVs(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		for _, what := range []string{"add", "hit", "miss"} {
+			b.Run(fmt.Sprintf("%s-%d/blobloom", what, n), func(b *testing.B) { compare(b, n, blob, what) })
+		}
+	}
+	const n = 1_000_000
+	b.Run("key-hit/bits-and-blooms", func(b *testing.B) {
+		f, err := bloom.New(n, rate)
+		if err != nil {
+			b.Fatal(err)
+		}
+		g := bab.NewWithEstimates(n, rate)
+		for _, k := range keys[:n] {
+			f.Add(k)
+			g.Add(k)
+		}
+		at := 0
+		versus.Run(b, versus.Case{
+			Ours: func(r *versus.Round) {
+				for range r.N {
+					sink = f.Contains(keys[at%n])
+					at++
+				}
+				r.Size(int64(f.Bits() / 8))
+			},
+			Theirs: func(r *versus.Round) {
+				for range r.N {
+					sink = g.Test(keys[at%n])
+					at++
+				}
+				r.Size(int64(g.Cap() / 8))
+			},
+		})
+	})
+	b.Run("key-hit/blobloom+xxhash", func(b *testing.B) {
+		f, err := bloom.New(n, rate)
+		if err != nil {
+			b.Fatal(err)
+		}
+		g := blobloom.NewOptimized(blobloom.Config{Capacity: n, FPRate: rate})
+		for _, k := range keys[:n] {
+			f.Add(k)
+			g.Add(xxhash.Sum64(k))
+		}
+		at := 0
+		versus.Run(b, versus.Case{
+			Ours: func(r *versus.Round) {
+				for range r.N {
+					sink = f.Contains(keys[at%n])
+					at++
+				}
+			},
+			Theirs: func(r *versus.Round) {
+				for range r.N {
+					sink = g.Has(xxhash.Sum64(keys[at%n]))
+					at++
+				}
+			},
+		})
+	})
+	b.Run("concurrent-add/blobloom", func(b *testing.B) {
+		c, err := bloom.NewConcurrent(n, rate)
+		if err != nil {
+			b.Fatal(err)
+		}
+		g := blobloom.NewSyncOptimized(blobloom.Config{Capacity: n, FPRate: rate})
+		side := func(add func(h uint64)) func(*versus.Round) {
+			return func(r *versus.Round) {
+				done := make(chan bool)
+				for w := range 2 {
+					go func() {
+						for i := range r.N / 2 {
+							add(hashes[(w*len(hashes)/2+i)%n])
+						}
+						done <- true
+					}()
+				}
+				<-done
+				<-done
+			}
+		}
+		versus.Run(b, versus.Case{Ours: side(func(h uint64) { c.AddHash(h) }), Theirs: side(g.Add)})
+	})
+}
