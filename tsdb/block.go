@@ -43,7 +43,8 @@ func (b *blockBuf) decode(src []byte, cols int) (t []int64, v []float64, err err
 	if err != nil {
 		return nil, nil, err
 	}
-	for i := 1; i < len(t); i++ {
+	rises := linear(r.b, t)
+	for i := 1; i < len(t) && !rises; i++ {
 		if t[i] <= t[i-1] {
 			return nil, nil, fmt.Errorf("%w: times of a block do not rise", ErrCorrupt)
 		}
@@ -65,6 +66,16 @@ func (b *blockBuf) decode(src []byte, cols int) (t []int64, v []float64, err err
 		return nil, nil, fmt.Errorf("%w: %d bytes behind a block", ErrCorrupt, len(rest))
 	}
 	return t, v, nil
+}
+
+// linear reports whether times, decoded from src, rise because they have a
+// constant step that cannot overflow.
+func linear(src []byte, t []int64) bool {
+	if len(t) < 2 || src[0]&(modeDelta|modePatches) != modeDelta || src[1] != 0 {
+		return false
+	}
+	step := uint64(t[1] - t[0])
+	return step-1 < 1<<50 && t[0] >= minTime && t[0] < maxTime
 }
 
 // A summary is what a block, or a bucket, holds in short. NaN is left out.

@@ -243,23 +243,79 @@ func unpack(x []int64, src []byte, base int64, w int) {
 			u := binary.LittleEndian.Uint64(src[bit>>3:])
 			g := x[i : i+8 : i+8]
 			g[0] = int64(u&mask) + base
-			g[1] = int64(u>>w&mask) + base
-			g[2] = int64(u>>(2*w)&mask) + base
-			g[3] = int64(u>>(3*w)&mask) + base
-			g[4] = int64(u>>(4*w)&mask) + base
-			g[5] = int64(u>>(5*w)&mask) + base
-			g[6] = int64(u>>(6*w)&mask) + base
-			g[7] = int64(u>>(7*w)&mask) + base
+			g[1] = int64(u>>(w&63)&mask) + base
+			g[2] = int64(u>>(2*w&63)&mask) + base
+			g[3] = int64(u>>(3*w&63)&mask) + base
+			g[4] = int64(u>>(4*w&63)&mask) + base
+			g[5] = int64(u>>(5*w&63)&mask) + base
+			g[6] = int64(u>>(6*w&63)&mask) + base
+			g[7] = int64(u>>(7*w&63)&mask) + base
 		}
-	} else {
-		for ; i < len(x) && bit>>3+8 <= len(src); i, bit = i+1, bit+w {
-			x[i] = int64(binary.LittleEndian.Uint64(src[bit>>3:])>>(bit&7)&mask) + base
+	} else if w <= 28 {
+		// Two values in one load: 7 bits of offset and 2w are at most 63.
+		for ; i+2 <= len(x) && bit>>3+8 <= len(src); i, bit = i+2, bit+2*w {
+			u := binary.LittleEndian.Uint64(src[bit>>3:]) >> (bit & 7)
+			g := x[i : i+2 : i+2]
+			g[0] = int64(u&mask) + base
+			g[1] = int64(u>>(w&63)&mask) + base
 		}
+	}
+	for ; i < len(x) && bit>>3+8 <= len(src); i, bit = i+1, bit+w {
+		x[i] = int64(binary.LittleEndian.Uint64(src[bit>>3:])>>(bit&7)&mask) + base
 	}
 	for ; i < len(x); i, bit = i+1, bit+w {
 		var last [8]byte
 		copy(last[:], src[bit>>3:])
 		x[i] = int64(binary.LittleEndian.Uint64(last[:])>>(bit&7)&mask) + base
+	}
+}
+
+// unpackSums is unpack, w ≤ 56, followed by adding each value to the one before,
+// and to v.
+func unpackSums(x []int64, src []byte, base int64, w int, v int64) {
+	mask := uint64(1)<<w - 1
+	i, bit := 0, 0
+	if w <= 8 {
+		for ; i+8 <= len(x) && bit>>3+8 <= len(src); i, bit = i+8, bit+8*w {
+			u := binary.LittleEndian.Uint64(src[bit>>3:])
+			g := x[i : i+8 : i+8]
+			v += int64(u&mask) + base
+			g[0] = v
+			v += int64(u>>(w&63)&mask) + base
+			g[1] = v
+			v += int64(u>>(2*w&63)&mask) + base
+			g[2] = v
+			v += int64(u>>(3*w&63)&mask) + base
+			g[3] = v
+			v += int64(u>>(4*w&63)&mask) + base
+			g[4] = v
+			v += int64(u>>(5*w&63)&mask) + base
+			g[5] = v
+			v += int64(u>>(6*w&63)&mask) + base
+			g[6] = v
+			v += int64(u>>(7*w&63)&mask) + base
+			g[7] = v
+		}
+	} else if w <= 28 {
+		// Two values in one load: 7 bits of offset and 2w are at most 63.
+		for ; i+2 <= len(x) && bit>>3+8 <= len(src); i, bit = i+2, bit+2*w {
+			u := binary.LittleEndian.Uint64(src[bit>>3:]) >> (bit & 7)
+			g := x[i : i+2 : i+2]
+			v += int64(u&mask) + base
+			g[0] = v
+			v += int64(u>>(w&63)&mask) + base
+			g[1] = v
+		}
+	}
+	for ; i < len(x) && bit>>3+8 <= len(src); i, bit = i+1, bit+w {
+		v += int64(binary.LittleEndian.Uint64(src[bit>>3:])>>(bit&7)&mask) + base
+		x[i] = v
+	}
+	for ; i < len(x); i, bit = i+1, bit+w {
+		var last [8]byte
+		copy(last[:], src[bit>>3:])
+		v += int64(binary.LittleEndian.Uint64(last[:])>>(bit&7)&mask) + base
+		x[i] = v
 	}
 }
 
@@ -290,6 +346,27 @@ func decodeInts(x []int64, src []byte) ([]byte, error) {
 	body := r.bytes(packedLen(len(packed), w))
 	if r.err {
 		return nil, fmt.Errorf("%w: integers cut off", ErrCorrupt)
+	}
+	if mode&modeDelta != 0 && mode&modePatches == 0 { // the usual case, in one pass
+		step, scale := base, int64(g)
+		if w == 0 {
+			v := x[0]*scale + origin
+			step *= scale
+			for i := range x {
+				x[i] = v
+				v += step
+			}
+			return r.b, nil
+		}
+		if w <= 56 {
+			unpackSums(packed, body[:len(body)+min(len(r.b), 8)], base, w, x[0])
+			if scale != 1 {
+				for i := range x {
+					x[i] = x[i]*scale + origin
+				}
+			}
+			return r.b, nil
+		}
 	}
 	// The bytes behind body are readable too: let loads reach into them.
 	unpack(packed, body[:len(body)+min(len(r.b), 8)], base, w)

@@ -219,6 +219,7 @@ func (c *coder) appendSplit(dst []byte, v []float64) ([]byte, bool) {
 // decodeValues decodes len(v) values, with x of the same length as scratch, and
 // returns what follows them in src.
 func decodeValues(v []float64, x []int64, src []byte) ([]byte, error) {
+	all := v
 	r := reader{b: src}
 	switch kind := r.byte(); {
 	case r.err:
@@ -244,9 +245,14 @@ func decodeValues(v []float64, x []int64, src []byte) ([]byte, error) {
 			}
 		} else {
 			p := pow10[e]
+			for len(x) >= 4 && len(v) >= 4 { // quotients overlap
+				v[0], v[1], v[2], v[3] = float64(x[0])/p, float64(x[1])/p, float64(x[2])/p, float64(x[3])/p
+				x, v = x[4:], v[4:]
+			}
 			for i, d := range x {
 				v[i] = float64(d) / p
 			}
+			v = all
 		}
 		n, at := r.uvarint(), uint64(0)
 		if n > uint64(len(v)) {
