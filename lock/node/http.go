@@ -77,7 +77,12 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", core.ErrInvalid, fmt.Sprintf(format, args...))
 }
 
-func decode(r *http.Request, v any) error {
+// bodyTimeout is how long a client may take to send a body.
+const bodyTimeout = 5 * time.Second
+
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Now().Add(bodyTimeout)) //nolint:errcheck // not every server of the handler has one
 	b, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		return invalid("body: %v", err)
@@ -85,6 +90,7 @@ func decode(r *http.Request, v any) error {
 	if len(b) > maxBody {
 		return invalid("body above %d bytes", maxBody)
 	}
+	rc.SetReadDeadline(time.Time{}) //nolint:errcheck // all is read: the request may take longer than its body
 	if err := json.Unmarshal(b, v); err != nil {
 		return invalid("body: %v", err)
 	}
@@ -102,7 +108,7 @@ func (n *Node) bounded(ctx context.Context) (context.Context, context.CancelFunc
 
 func (n *Node) openSession(w http.ResponseWriter, r *http.Request) {
 	var in wire.Session
-	if err := decode(r, &in); err != nil {
+	if err := decode(w, r, &in); err != nil {
 		n.fail(w, err)
 		return
 	}
@@ -179,7 +185,7 @@ func (n *Node) closeSession(w http.ResponseWriter, r *http.Request) {
 
 func (n *Node) request(w http.ResponseWriter, r *http.Request) {
 	var in wire.Request
-	if err := decode(r, &in); err != nil {
+	if err := decode(w, r, &in); err != nil {
 		n.fail(w, err)
 		return
 	}
@@ -505,7 +511,7 @@ func (n *Node) addMember(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var m replica.Member
-	if err := decode(r, &m); err != nil {
+	if err := decode(w, r, &m); err != nil {
 		n.fail(w, err)
 		return
 	}

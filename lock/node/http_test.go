@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -228,4 +229,21 @@ func TestHTTPNotLeader(t *testing.T) {
 	})
 	_, err = lock.Dial(shortly(t), c.addresses(), nil)
 	require.Error(t, err)
+}
+
+// A client that announces a body and does not send it is cut off; others are not
+// kept waiting by it.
+func TestHTTPSlowBody(t *testing.T) {
+	a, c := newAPI(t, node.Options{})
+	nc, err := net.Dial("tcp", c.nodes[0].Address())
+	require.NoError(t, err)
+	defer nc.Close()
+	_, err = io.WriteString(nc, "POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+	require.NoError(t, err)
+	status, _ := a.do("GET", "/v1/cluster", "")
+	require.Equal(t, 200, status)
+	require.NoError(t, nc.SetReadDeadline(time.Now().Add(time.Minute)))
+	line, err := bufio.NewReader(nc).ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "400")
 }

@@ -121,7 +121,7 @@ func Open(dir string, opts *Options) (*Node, error) {
 	})
 	if ln := r.Listener(); ln != nil {
 		n.server = &http.Server{
-			Handler: n.handler, ReadHeaderTimeout: 10 * time.Second,
+			Handler: n.handler, ReadHeaderTimeout: bodyTimeout, IdleTimeout: 2 * time.Minute,
 			ErrorLog: slog.NewLogLogger(o.Logger.Handler(), slog.LevelDebug),
 		}
 		n.wg.Go(func() {
