@@ -5,6 +5,14 @@ import "slices"
 // Windows of Sliding: a slot for each instant at which the key has events, in its
 // own window and in those of the instants less than the size after it.
 
+// stacks are the two stacks of a key: of the slots [low, mid) front holds, for
+// each, the aggregate from it up to mid; back that of [mid, high).
+type stacks[A any] struct {
+	front          []A
+	back           A
+	low, mid, high int
+}
+
 func (w *Window[V, A]) addSliding(e *Event[V], emit func(Pane[A])) bool {
 	if w.over(e.Time) {
 		return false
@@ -14,8 +22,8 @@ func (w *Window[V, A]) addSliding(e *Event[V], emit func(Pane[A])) bool {
 	if !ok {
 		k.slots = slices.Insert(k.slots, i, slot[A]{at: e.Time})
 	}
-	if i < k.high {
-		k.resetStacks() // they hold what was there before
+	if k.stack != nil && i < k.stack.high {
+		k.stack.reset() // they hold what was there before
 	}
 	k.slots[i].acc = w.agg.Add(k.slots[i].acc, e)
 	w.touch(k)
@@ -34,7 +42,9 @@ func (w *Window[V, A]) dueSliding(k *state[A]) Instant {
 	if len(k.slots) == 0 {
 		return Forever
 	}
-	due := (k.slots[0].at.plus(w.spec.size) - 1).plus(w.late)
+	// Events are forgotten once more than half of them may be: one by one, each
+	// would move all others.
+	due := (k.slots[len(k.slots)/2].at.plus(w.spec.size) - 1).plus(w.late)
 	i, _ := k.find(w.mark.plus(1))
 	if i < len(k.slots) {
 		due = min(due, k.slots[i].at)
@@ -52,12 +62,14 @@ func (w *Window[V, A]) fireSliding(k *state[A], emit func(Pane[A])) {
 	for n < len(k.slots) && w.over(k.slots[n].at.plus(w.spec.size)-1) {
 		n++
 	}
-	if n > 0 {
+	if n > len(k.slots)/2 {
 		k.slots = slices.Delete(k.slots, 0, n)
-		if k.low -= n; k.low < 0 || k.mid-n < 0 {
-			k.resetStacks()
-		} else {
-			k.mid, k.high = k.mid-n, k.high-n
+		if s := k.stack; s != nil {
+			if s.low < n {
+				s.reset()
+			} else {
+				s.low, s.mid, s.high = s.low-n, s.mid-n, s.high-n
+			}
 		}
 	}
 }
@@ -71,10 +83,30 @@ func (w *Window[V, A]) emitSliding(k *state[A], i int, kind Kind, emit func(Pane
 	emit(p)
 }
 
-func (k *state[A]) resetStacks() {
-	clear(k.front)
-	var zero A
-	k.front, k.back, k.low, k.mid, k.high = k.front[:0], zero, 0, 0, 0
+func (s *stacks[A]) reset() {
+	clear(s.front)
+	*s = stacks[A]{front: s.front[:0]}
+}
+
+// stack builds the stacks of a key anew, with the same bounds and so with the same
+// order of merging.
+func (w *Window[V, A]) stack(k *state[A], low, mid, high int) {
+	s := &stacks[A]{low: low, mid: mid, high: high}
+	k.stack = s
+	s.front = make([]A, mid-low)
+	for i := len(s.front) - 1; i >= 0; i-- {
+		s.front[i] = k.slots[low+i].acc
+		if i < len(s.front)-1 {
+			s.front[i] = w.agg.Merge(s.front[i], s.front[i+1])
+		}
+	}
+	for i := mid; i < high; i++ {
+		if i == mid {
+			s.back = k.slots[i].acc
+		} else {
+			s.back = w.agg.Merge(s.back, k.slots[i].acc)
+		}
+	}
 }
 
 // slide returns the aggregate of the slots [from, to). While both rise from call
@@ -82,34 +114,37 @@ func (k *state[A]) resetStacks() {
 // window: front has the aggregates of everything from a slot up to mid, back that
 // of what came after; when front is used up, back's slots become the new front.
 func (w *Window[V, A]) slide(k *state[A], from, to int) A {
-	if from < k.low || to < k.high || from > k.high {
-		k.resetStacks()
-		k.low, k.mid, k.high = from, from, from
+	if k.stack == nil {
+		k.stack = &stacks[A]{}
 	}
-	for ; k.high < to; k.high++ {
-		if k.high == k.mid {
-			k.back = k.slots[k.high].acc
+	s := k.stack
+	if from < s.low || to < s.high || from > s.high {
+		s.reset()
+		s.low, s.mid, s.high = from, from, from
+	}
+	for ; s.high < to; s.high++ {
+		if s.high == s.mid {
+			s.back = k.slots[s.high].acc
 		} else {
-			k.back = w.agg.Merge(k.back, k.slots[k.high].acc)
+			s.back = w.agg.Merge(s.back, k.slots[s.high].acc)
 		}
 	}
-	if from >= k.mid { // turn the back over
+	if from >= s.mid { // turn the back over
 		n := to - from
-		k.front = slices.Grow(k.front[:0], n)[:n]
+		s.front = slices.Grow(s.front[:0], n)[:n]
 		for i := n - 1; i >= 0; i-- {
-			k.front[i] = k.slots[from+i].acc
+			s.front[i] = k.slots[from+i].acc
 			if i < n-1 {
-				k.front[i] = w.agg.Merge(k.front[i], k.front[i+1])
+				s.front[i] = w.agg.Merge(s.front[i], s.front[i+1])
 			}
 		}
-		k.low, k.mid = from, to
-		return k.front[0]
+		s.low, s.mid = from, to
+		return s.front[0]
 	}
-	// front[i] belongs to slot mid-len(front)+i.
-	k.low = from
-	acc := k.front[len(k.front)-(k.mid-from)]
-	if k.high > k.mid {
-		acc = w.agg.Merge(acc, k.back)
+	s.low = from
+	acc := s.front[len(s.front)-(s.mid-from)] // front's last is that of slot mid-1
+	if s.high > s.mid {
+		acc = w.agg.Merge(acc, s.back)
 	}
 	return acc
 }

@@ -18,7 +18,9 @@ const stateVersion = 1
 // The encoding, version 1: version, kind of window (1 byte each); number of slots
 // (uvarint), and for each: the distance of its instant to the one before (the
 // first: the instant itself, varint), for sessions twice that of the last event to it
-// plus one if it fired with these bounds (uvarint), how often it fired (varint), length of the aggregate (uvarint) and the aggregate; number
+// plus one if it fired with these bounds (uvarint), how often it fired (varint), length of the aggregate (uvarint) and the aggregate; for
+// Sliding the bounds of its two stacks (3 uvarints), so that sums are added in the
+// same order after a restart; number
 // of fired windows, and for each the distance of its end to the one before and
 // how often it fired (varints).
 func (w *Window[V, A]) Checkpoint(f func(key string, state []byte)) {
@@ -62,6 +64,15 @@ func (w *Window[V, A]) encode(b []byte, k *state[A]) []byte {
 		acc = w.agg.Append(acc[:0], s.acc)
 		b = binary.AppendUvarint(b, uint64(len(acc)))
 		b = append(b, acc...)
+	}
+	if w.spec.kind == sliding {
+		var s stacks[A]
+		if k.stack != nil {
+			s = *k.stack
+		}
+		for _, v := range []int{s.low, s.mid, s.high} {
+			b = binary.AppendUvarint(b, uint64(v))
+		}
 	}
 	b = binary.AppendUvarint(b, uint64(len(k.fired)))
 	at = 0
@@ -133,7 +144,7 @@ func (w *Window[V, A]) decode(key string, b []byte) (*state[A], error) {
 		b = b[n:]
 		return int(v)
 	}
-	k := &state[A]{key: key, due: Forever}
+	k := newState[A](key)
 	at := Instant(0)
 	for i := range count() {
 		before := at
@@ -158,6 +169,13 @@ func (w *Window[V, A]) decode(key string, b []byte) (*state[A], error) {
 		}
 		s.acc, b = acc, b[n:]
 		k.slots = append(k.slots, s)
+	}
+	if w.spec.kind == sliding {
+		low, mid, high := uvarint(), uvarint(), uvarint()
+		if low > mid || mid > high || high > uint64(len(k.slots)) {
+			return nil, fmt.Errorf("%w: stacks %d, %d, %d", ErrCorrupt, low, mid, high)
+		}
+		w.stack(k, int(low), int(mid), int(high))
 	}
 	at = 0
 	for i := range count() {

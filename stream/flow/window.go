@@ -93,19 +93,17 @@ type Window[V, A any] struct {
 	buf    []byte
 }
 
-// A state is what is kept of a key.
+// A state is what is kept of a key. What an event touches stands together: with
+// many keys, cache misses are what an event costs.
 type state[A any] struct {
-	key   string
-	slots []slot[A] // by rising at
-	fired []fired   // of aligned windows, with Lateness only; by rising end
+	slots []slot[A] // by rising at; in place, while they fit
 	due   Instant   // when there is something to do; Forever if never
 	dirty bool      // since the last checkpoint
+	place [1]slot[A]
 
-	// The two stacks of Sliding: of the slots [low, mid) front holds, for each,
-	// the aggregate from it up to mid; back that of [mid, high).
-	front          []A
-	back           A
-	low, mid, high int
+	key   string
+	fired []fired // of aligned windows, with Lateness only; by rising end
+	stack *stacks[A]
 }
 
 // A slot is a slice of aligned windows, the events of one instant of a key, or a
@@ -194,8 +192,8 @@ func (w *Window[V, A]) Advance(mark Instant, emit func(Pane[A])) {
 				w.fireSessions(k, emit)
 			}
 			w.touch(k)
+			k.due = Forever
 			if len(k.slots) == 0 {
-				k.due = Forever
 				delete(w.keys, k.key)
 				continue
 			}
@@ -210,9 +208,15 @@ func (w *Window[V, A]) Advance(mark Instant, emit func(Pane[A])) {
 func (w *Window[V, A]) at(key string) *state[A] {
 	k := w.keys[key]
 	if k == nil {
-		k = &state[A]{key: key, due: Forever}
+		k = newState[A](key)
 		w.keys[key] = k
 	}
+	return k
+}
+
+func newState[A any](key string) *state[A] {
+	k := &state[A]{key: key, due: Forever}
+	k.slots = k.place[:0]
 	return k
 }
 
@@ -225,7 +229,8 @@ func (w *Window[V, A]) touch(k *state[A]) {
 }
 
 // schedule sets the timer of a key to the first instant at which it has something
-// to fire or to forget.
+// to fire or to forget. One that is too early stays, since a session that grows
+// with each event would need a new one each time: it finds nothing to do.
 func (w *Window[V, A]) schedule(k *state[A]) {
 	due := Forever
 	switch w.spec.kind {
@@ -236,7 +241,7 @@ func (w *Window[V, A]) schedule(k *state[A]) {
 	case session:
 		due = w.dueSessions(k)
 	}
-	if due != k.due {
+	if due < k.due {
 		k.due = due
 		w.timers.push(due, k)
 	}
