@@ -26,11 +26,10 @@
 //     table, each record exactly once: package stream/flow.
 //
 // Planned, in the same repository and under the same rules: counting distinct
-// items (hll) and frequencies (cms); values that merge (crdt)
-// and proofs of what differs (merkle); places (geohash), road networks (graph)
-// and completions (trie); limits (ratelimit) and ownership (ring); priority queues
-// (pqueue), idempotent requests (idem), scheduled jobs (sched), and names for
-// recorded sound (fingerprint).
+// items (hll) and frequencies (cms); values that merge (crdt) and proofs of what
+// differs (merkle); places (geohash), road networks (graph) and completions
+// (trie); limits (ratelimit); priority queues (pqueue), idempotent requests
+// (idem), scheduled jobs (sched), and names for recorded sound (fingerprint).
 //
 // # What they share
 //
