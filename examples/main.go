@@ -1,6 +1,6 @@
 // Examples lists the example systems. Each answers one question about a
-// distributed system: it first does what seems enough, shows how that fails, and
-// then repairs it.
+// distributed system: in one run it shows how what seems enough fails, and what
+// holds instead.
 //
 //	go run ./examples              this list
 //	go run ./examples/lock         one of them

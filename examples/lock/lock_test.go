@@ -93,7 +93,7 @@ func mask(out string) string {
 func TestMask(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"servers a, b, c; b leads", "servers a, b, x; x leads\n"},
-		{"SIGKILL to server a; b leads now, and appends go on 270ms after the kill", "SIGKILL to server x; x leads now, and appends go on # after the kill\n"},
+		{"SIGKILL to server a, which led; b leads now, and appends go on 270ms after the kill", "SIGKILL to server x, which led; x leads now, and appends go on # after the kill\n"},
 		{"   150.  token  330  w3.6 line 3", ""},
 		{"== 3. Timestamps\n  timestamps   12:00:00.010", "== 3. Timestamps\n  timestamps   12:00:00.010\n"},
 		{"appended = 200, lost = 0, refused = 3", "appended = 200, lost = 0, refused = k\n"},

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -38,8 +39,17 @@ func servePage(ctx context.Context, addr string, w io.Writer) error {
 		return err
 	}
 	defer live.stop()
-	fmt.Fprintf(w, "open http://%s/ · Ctrl-C ends it\n", l.Addr())
+	fmt.Fprintf(w, "open http://%s/ · Ctrl-C ends it\n", reachable(l.Addr().(*net.TCPAddr)))
 	return live.serve(ctx, l)
+}
+
+// reachable returns an address for a browser on this machine: a listener on all
+// addresses has none of its own.
+func reachable(a *net.TCPAddr) string {
+	if a.IP.IsUnspecified() {
+		return net.JoinHostPort("localhost", strconv.Itoa(a.Port))
+	}
+	return a.String()
 }
 
 // liveKeys are the objects of the live page.

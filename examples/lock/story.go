@@ -75,7 +75,7 @@ func story(ctx context.Context, w io.Writer, cluster *cluster, admin *lock.Clien
 	if err != nil {
 		return r, err
 	}
-	fmt.Fprintf(w, "SIGKILL to server %s; %s leads now, and appends go on %v after the kill\n", leader.name, next.name, took.Round(10*time.Millisecond))
+	fmt.Fprintf(w, "SIGKILL to server %s, which led; %s leads now, and appends go on %v after the kill\n", leader.name, next.name, took.Round(10*time.Millisecond))
 
 	// At three quarters C1 wakes up and writes the object as it was when it
 	// read it, plus its own line.
