@@ -53,8 +53,8 @@
 // on darwin).
 //
 // When not to use it: for small values that change often use bbolt; for a log,
-// package stream; for chunks shared between files, store the chunks that
-// package merkle/chunk cuts, each under its hash.
+// package stream; for files that share much, cut them into chunks (package
+// merkle/chunk is planned) and store each under its hash.
 //
 // # References
 //

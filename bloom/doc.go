@@ -24,8 +24,9 @@
 //   - [Generations] forgets: items of the oldest period are dropped all at once.
 //     That is the filter in front of a store of idempotency keys.
 //
-// For how many different items there were use package hll, for how often each
-// was there package cms.
+// How many different items there were is a question for HyperLogLog, and how
+// often each was there one for a count-min sketch (packages hll and cms, which
+// are planned).
 //
 // # In a distributed system
 //

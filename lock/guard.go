@@ -192,7 +192,8 @@ func (g *Guard) EnterRead(ctx context.Context, resource string, token uint64) (l
 	return g.enter(ctx, resource, token, true)
 }
 
-// Do runs f inside [Guard.Enter], and returns its error.
+// Do runs f inside [Guard.Enter] and returns f's error; or Enter's, without
+// running f.
 func (g *Guard) Do(ctx context.Context, resource string, token uint64, f func() error) error {
 	leave, err := g.enter(ctx, resource, token, false)
 	if err != nil {

@@ -12,6 +12,12 @@
 // leads, now. Everything that concerns disks, sockets, elections, membership
 // and snapshots is behind [Open] and [Options].
 //
+// Only the leader answers. Open does not wait for one, and no node passes a
+// command on: elsewhere Apply and Read return [ErrNotLeader] at once, as a
+// [*NotLeaderError] that names the leader where it is known. A program sends its
+// command there by a protocol of its own, on the same port if it likes
+// ([Node.Listener]), and learns from [Options.Leadership] when it leads itself.
+//
 // # What a machine owes
 //
 // The same commands in the same order must give the same state and answers

@@ -437,7 +437,8 @@ func (n *Node) Confirm(ctx context.Context) (term uint64, err error) {
 // Read returns when this node's machine reflects every command that was
 // answered anywhere before the call: a look at the machine after it is
 // linearizable (Ongaro's thesis, §6.4). It costs one round of heartbeats,
-// shared with concurrent calls, and no log entry. Errors are those of Confirm.
+// shared with concurrent calls, and no log entry. Only the leader can tell: on
+// other nodes it returns ErrNotLeader. Errors are those of Confirm.
 func (n *Node) Read(ctx context.Context) error {
 	if err := n.ready(ctx); err != nil {
 		return err
