@@ -177,3 +177,32 @@ func BenchmarkRegexp(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReopen replays the log of 40 samples a series.
+func BenchmarkReopen(b *testing.B) {
+	for _, series := range benchSizes {
+		b.Run(fmt.Sprintf("series=%d", series), func(b *testing.B) {
+			db, batch, state := benchDB(b, series, Options{Sync: SyncNone, Manual: true, HeadBytes: 4 << 30})
+			rnd := rand.New(rand.NewPCG(1, 1))
+			for i := range 40 {
+				batch.fill(rnd, i, state)
+				if _, err := db.Append(b.Context(), batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := db.Close(); err != nil {
+				b.Fatal(err)
+			}
+			for b.Loop() {
+				again, err := Open(db.dir, &Options{Sync: SyncNone, Manual: true, HeadBytes: 4 << 30})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := again.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(40*series)*float64(b.N)/b.Elapsed().Seconds(), "samples/s")
+		})
+	}
+}

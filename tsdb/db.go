@@ -731,8 +731,7 @@ func (db *DB) replay() error {
 	for _, m := range db.man.marks {
 		marks[m.headKey] = max(marks[m.headKey], m.pos)
 	}
-	refs := map[Ref]Ref{} // of the log to ours
-	newest := db.newest()
+	refs := refTable{sparse: map[Ref]Ref{}}
 	for rec, err := range db.log.Replay(0) {
 		if err != nil {
 			if errors.Is(err, wal.ErrCorrupt) {
@@ -741,7 +740,7 @@ func (db *DB) replay() error {
 			}
 			return err
 		}
-		if err := db.replayRecord(rec, refs, marks, newest); err != nil {
+		if err := db.replayRecord(rec, &refs, marks); err != nil {
 			db.report.LostRecords++
 			db.damaged(fmt.Errorf("log at %d: %w", rec.Pos, err))
 		}
@@ -749,7 +748,44 @@ func (db *DB) replay() error {
 	return nil
 }
 
-func (db *DB) replayRecord(rec wal.Record, refs map[Ref]Ref, marks map[headKey]uint64, newest int64) error {
+// A refTable maps refs of the log to those of this life. The log's are dense, so
+// that slices nearly always do.
+type refTable struct {
+	dense  [][]Ref // by source and ordinal; 1 more than the ref, 0 for none
+	sparse map[Ref]Ref
+}
+
+func (x *refTable) set(ref, ours Ref) {
+	s, ord := int(ref>>32), int(uint32(ref))
+	for s >= len(x.dense) && s < len(x.dense)+1024 {
+		x.dense = append(x.dense, nil)
+	}
+	if s < len(x.dense) {
+		for ord >= len(x.dense[s]) && ord < len(x.dense[s])+1024 {
+			x.dense[s] = append(x.dense[s], 0)
+		}
+		if ord < len(x.dense[s]) {
+			x.dense[s][ord] = ours + 1
+			return
+		}
+	}
+	x.sparse[ref] = ours
+}
+
+func (x *refTable) get(ref Ref) (Ref, bool) {
+	if s, ord := ref>>32, ref&(1<<32-1); s < Ref(len(x.dense)) && ord < Ref(len(x.dense[s])) {
+		if r := x.dense[s][ord]; r != 0 {
+			return r - 1, true
+		}
+	}
+	if len(x.sparse) == 0 {
+		return 0, false
+	}
+	r, ok := x.sparse[ref]
+	return r, ok
+}
+
+func (db *DB) replayRecord(rec wal.Record, refs *refTable, marks map[headKey]uint64) error {
 	if len(rec.Data) == 0 {
 		return fmt.Errorf("%w: empty record", ErrCorrupt)
 	}
@@ -763,7 +799,7 @@ func (db *DB) replayRecord(rec wal.Record, refs map[Ref]Ref, marks map[headKey]u
 				ord = db.addSeriesLocked(s, key)
 			}
 			s.defs[ord] = db.epoch
-			refs[ref] = makeRef(s, ord)
+			refs.set(ref, makeRef(s, ord))
 		})
 	case recSamples:
 		rs, t, v, err := decodeSamples(body)
@@ -772,7 +808,7 @@ func (db *DB) replayRecord(rec wal.Record, refs map[Ref]Ref, marks map[headKey]u
 		}
 		n, lost := 0, 0
 		for i, ref := range rs {
-			ours, ok := refs[ref]
+			ours, ok := refs.get(ref)
 			if !ok || t[i] < minTime || t[i] >= maxTime {
 				lost++
 				continue
@@ -814,7 +850,7 @@ func (db *DB) replayRecord(rec wal.Record, refs map[Ref]Ref, marks map[headKey]u
 		kept := lines[:0]
 		lost := 0
 		for _, l := range lines {
-			ours, ok := refs[l.Ref]
+			ours, ok := refs.get(l.Ref)
 			if !ok || l.T < minTime || l.T >= maxTime {
 				lost++
 				continue

@@ -159,7 +159,7 @@ func (h *head) grow(data []byte, n int) []byte {
 		return data
 	}
 	need := len(data) + n
-	out := make([]byte, len(data), need+need/8)
+	out := make([]byte, len(data), need+need/16)
 	copy(out, data)
 	h.bytes += int64(cap(out) - cap(data))
 	return out
