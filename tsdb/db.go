@@ -106,15 +106,17 @@ type DB struct {
 	scratch headCoder // of maintenance
 	reserve bool      // the reserve file exists
 
-	cache   chunkCache
-	clock   atomic.Uint64
-	seen    atomic.Int64 // the newest sample
-	closed  atomic.Bool
-	report  OpenReport
-	stats   counters
-	wake    chan struct{}
-	stop    context.CancelFunc
-	stopped sync.WaitGroup
+	cache chunkCache
+	clock atomic.Uint64
+	seen  atomic.Int64 // the newest sample
+	// unadmitted counts samples, and bytes of log lines, since admit added up.
+	unadmitted atomic.Int64
+	closed     atomic.Bool
+	report     OpenReport
+	stats      counters
+	wake       chan struct{}
+	stop       context.CancelFunc
+	stopped    sync.WaitGroup
 }
 
 type counters struct {
@@ -465,7 +467,7 @@ func (db *DB) Append(ctx context.Context, b Batch) (Result, error) {
 	if len(b.Refs) > MaxBatch {
 		return Result{}, fmt.Errorf("%w: batch of %d samples", ErrTooLarge, len(b.Refs))
 	}
-	if err := db.admit(ctx); err != nil {
+	if err := db.admit(ctx, len(b.Refs)); err != nil {
 		return Result{}, err
 	}
 	if len(b.Refs) == 0 {
@@ -485,8 +487,9 @@ func (db *DB) Append(ctx context.Context, b Batch) (Result, error) {
 	return res, res.err()
 }
 
-// admit waits while the heads take too much memory.
-func (db *DB) admit(ctx context.Context) error {
+// admit waits while the heads take too much memory. To add up what they take is
+// not done for every small batch.
+func (db *DB) admit(ctx context.Context, n int) error {
 	for {
 		if db.closed.Load() {
 			return ErrClosed
@@ -494,6 +497,10 @@ func (db *DB) admit(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if db.unadmitted.Add(int64(n)) < 1024 {
+			return nil
+		}
+		db.unadmitted.Store(0)
 		db.mu.RLock()
 		bytes := db.headBytesLocked()
 		db.mu.RUnlock()
@@ -503,6 +510,7 @@ func (db *DB) admit(ctx context.Context) error {
 		if bytes <= 2*db.opts.HeadBytes {
 			return nil
 		}
+		db.unadmitted.Store(1024) // whoever comes next looks too
 		if err := db.Maintain(ctx); err != nil {
 			return err
 		}
@@ -835,7 +843,9 @@ func (db *DB) replayRecord(rec wal.Record, refs *refTable, marks map[headKey]uin
 			return fmt.Errorf("%w: record of a delete", ErrCorrupt)
 		}
 		db.deleteFromHeadsLocked(&t)
-		if t.id >= db.man.nextTomb { // the crash came before the manifest was written
+		if db.report.Rebuilt { // which chunks are older than the delete is not known
+			db.man.nextTomb = max(db.man.nextTomb, t.id+1)
+		} else if t.id >= db.man.nextTomb { // the crash came before the manifest was written
 			t.maxChunk = db.man.nextChunk - 1
 			man := *db.man
 			man.tombs = append(slices.Clone(man.tombs), t)

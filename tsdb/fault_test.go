@@ -758,3 +758,43 @@ func TestHeadBudget(t *testing.T) {
 }
 
 func crc(b []byte) uint32 { return frame.Checksum(b) }
+
+// TestMarksOutliveNoRecords: what a power cut took from the log must not be
+// marked as sealed, since its positions are used again.
+func TestMarksOutliveNoRecords(t *testing.T) {
+	for seed := range uint64(20) {
+		sim := vfs.NewSim()
+		opts := testOptions(sim)
+		opts.Sync = SyncNone
+		db := open(t, opts)
+		m := newModel()
+		fill(t, db, m, "s", 3, 50, start)
+		require.NoError(t, db.Seal(t.Context()))
+		sim = sim.Crash(seed)
+		opts = testOptions(sim)
+		db = open(t, opts)
+		fill(t, db, m, "s", 3, 50, start+60_000)
+		db = open(t, testOptions(sim.Kill()))
+		sameColumns(t, m.query(All, nil), read(t, db, All), seed)
+	}
+}
+
+// TestRebuiltKeepsWhatCameAfterDelete loses the manifest after a delete and a
+// new sample in its range.
+func TestRebuiltKeepsWhatCameAfterDelete(t *testing.T) {
+	sim := vfs.NewSim()
+	db := open(t, testOptions(sim))
+	fill(t, db, newModel(), "s", 1, 10, start)
+	require.NoError(t, db.Delete(t.Context(), All, Eq("id", "0")))
+	m := newModel()
+	fill(t, db, m, "s", 1, 10, start+5000)
+	require.NoError(t, db.Seal(t.Context()))
+	sim = sim.Kill()
+	for i := range 2 {
+		require.NoError(t, sim.Flip(manifestName("db", i), 20, 1))
+	}
+	db = open(t, testOptions(sim))
+	require.True(t, db.OpenReport().Rebuilt)
+	got := read(t, db, Range{start + 5000, start + 60_000})
+	sameColumns(t, m.query(All, nil), got, "what came after the delete")
+}

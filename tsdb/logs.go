@@ -45,7 +45,7 @@ func (db *DB) AppendLogs(ctx context.Context, lines []LogLine) (Result, error) {
 			return Result{}, fmt.Errorf("%w: batch of more than 64 MiB", ErrTooLarge)
 		}
 	}
-	if err := db.admit(ctx); err != nil {
+	if err := db.admit(ctx, len(lines)+total/64); err != nil {
 		return Result{}, err
 	}
 	db.app.Lock()

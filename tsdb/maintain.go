@@ -171,7 +171,12 @@ func (db *DB) seal(s *source, h frozenHead) error {
 		return err
 	}
 	man := *db.man
-	man.marks = append(slices.Clone(man.marks), mark{headKey{h.kind, s.name, h.start}, h.pos})
+	// A mark must not speak of positions that a power cut may give to other
+	// records. Without one replay brings back what the chunk has, which is
+	// harmless.
+	if err := db.log.Sync(context.Background(), h.pos); err == nil {
+		man.marks = append(slices.Clone(man.marks), mark{headKey{h.kind, s.name, h.start}, h.pos})
+	}
 	if err := db.replaceChunks(&man, nil, info); err != nil {
 		return err
 	}
@@ -606,7 +611,7 @@ func (db *DB) expire(ctx context.Context) error {
 					}
 				}
 			}
-			if c.info.rng.To <= db.oldest(keep) {
+			if c.info.rng.To <= db.oldest(keep) && (!c.info.archived || db.opts.Archive != nil) {
 				remove = append(remove, c)
 			}
 		}
