@@ -65,7 +65,9 @@ type Options struct {
 	// each other's connections even if their members are the same.
 	Cluster string
 
-	// Listen is the address to listen on, host:port. Default "127.0.0.1:0".
+	// Listen is the address to listen on, host:port. Default "127.0.0.1:0", which
+	// is another port at each start: the others would not find a member that was
+	// restarted.
 	Listen string
 
 	// Listener, if set, is used instead of Listen. The node closes it.

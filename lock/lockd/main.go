@@ -6,8 +6,12 @@
 //	lockd -dir /tmp/b -id b -bootstrap $M &
 //	lockd -dir /tmp/c -id c -bootstrap $M &
 //
-// A further server joins with -join 127.0.0.1:7001 instead of -bootstrap. The
-// program ends on SIGINT and SIGTERM, and with status 1 if its disk fails or
+// A further server joins with -join 127.0.0.1:7001 -listen 127.0.0.1:7004 instead
+// of -bootstrap. A server must keep its address: started with neither -bootstrap
+// nor -listen it takes another port each time, where the others do not find it.
+// To take one out for good: curl -X DELETE 127.0.0.1:7001/v1/cluster/members/ID.
+//
+// The program ends on SIGINT and SIGTERM, and with status 1 if its disk fails or
 // stalls, or its state differs from the others'.
 package main
 
@@ -43,7 +47,7 @@ func run(ctx context.Context, args []string) error {
 	var (
 		dir       = fs.String("dir", "", "directory for log and snapshots (required)")
 		id        = fs.String("id", "", "this server's name, for ever (required with -bootstrap)")
-		listen    = fs.String("listen", "", "address to listen on; default: this server's in -bootstrap, else 127.0.0.1:0")
+		listen    = fs.String("listen", "", "address to listen on; default: this server's in -bootstrap, else 127.0.0.1:0, another port at each start")
 		advertise = fs.String("advertise", "", "address for others, if it is not -listen")
 		bootstrap = fs.String("bootstrap", "", "found a cluster: `id=host:port,…` of all first members")
 		join      = fs.String("join", "", "join a cluster: `host:port,…` of some members")

@@ -26,8 +26,9 @@
 // This is what every language can speak; package lock's client does the same over
 // one connection that it upgrades to small binary frames, which costs servers
 // and clients less than half of the work. Bodies are JSON. Every request may be
-// repeated: sessions are named by the
-// client, and requests numbered by it, so a repetition gets the first answer.
+// repeated, and a repetition gets the first answer: the client names its session,
+// by 32 hexadecimal digits chosen at random, and numbers the session's requests
+// from 1.
 //
 //	POST   /v1/sessions {session, ttl_ms, label}      201 open a session
 //	PUT    /v1/sessions/{id}                          200 renew its lease · 404 unknown
