@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -48,14 +49,19 @@ func must(err error) {
 	}
 }
 
-// rows holds generated values: rows[i][s] is series s at step i.
+// rows holds generated values: rows[i][s] is series s at step i. They are those
+// of the measurements that our goals stand on.
 func rows(series, steps int) [][]float64 {
-	rnd := rand.New(rand.NewPCG(7, 7))
 	state := make([]float64, series)
-	rate := make([]int, series)
+	rnd := make([]*rand.Rand, series)
 	for s := range state {
-		state[s] = float64(rnd.IntN(10_000))
-		rate[s] = 1 + rnd.IntN(1000)
+		rnd[s] = rand.New(rand.NewPCG(7, uint64(s)))
+		switch k := s % 20; {
+		case k < 5:
+			state[s] = float64(s % 7)
+		case k >= 12:
+			state[s] = 20 + float64(s%60)
+		}
 	}
 	out := make([][]float64, steps)
 	for i := range out {
@@ -63,14 +69,16 @@ func rows(series, steps int) [][]float64 {
 		for s := range row {
 			switch k := s % 20; {
 			case k < 5: // constant
+				row[s] = state[s]
 			case k < 12: // counter
-				state[s] += float64(rnd.IntN(rate[s]))
+				state[s] += math.Round(float64(1+s%300) * (0.5 + rnd[s].Float64()))
+				row[s] = state[s]
 			case k < 18: // gauge
-				state[s] = float64(int64(state[s]*100)+int64(rnd.IntN(201)-100)) / 100
+				state[s] += rnd[s].NormFloat64() * 0.4
+				row[s] = math.Round(state[s]*100) / 100
 			default:
-				state[s] = rnd.NormFloat64()
+				row[s] = 100 + rnd[s].NormFloat64()*10
 			}
-			row[s] = state[s]
 		}
 		out[i] = row
 	}
