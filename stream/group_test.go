@@ -111,9 +111,10 @@ func groupUnderLoad(t *testing.T, seed uint64) {
 			}
 		})
 		if random(2) == 0 {
+			first := m // m changes when the member joins again
 			wg.Go(func() {
 				time.Sleep(time.Duration(random(60)) * time.Second)
-				m.Leave()
+				first.Leave()
 			})
 		}
 	}

@@ -248,10 +248,15 @@ func (v *live) state(ctx context.Context) map[string]any {
 	if lost.Text != 0 {
 		lost.Kind = page.Bad
 	}
+	// Copies: what is returned is encoded while these go on changing.
+	holds := make([]hold, len(v.holds))
+	for i, h := range v.holds {
+		holds[i] = *h
+	}
 	return map[string]any{
 		"appended": v.appended, "lost": lost, "refused": v.refused, "leader": leader, "guard": guard, "guardButton": button,
 		"locks": locks, "servers": servers, "clients": clients, "lanes": lanes,
-		"holds": v.holds, "events": v.events, "now": time.Since(v.start).Seconds(),
+		"holds": holds, "events": slices.Clone(v.events), "now": time.Since(v.start).Seconds(),
 	}
 }
 
