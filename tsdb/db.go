@@ -610,6 +610,9 @@ func (db *DB) logLocked(defined []Ref) (end uint64, err error) {
 	if last := &db.epochs[len(db.epochs)-1]; err == nil && last.pos == 0 {
 		last.pos = db.batch.Pos(0)
 	}
+	if cap(db.defs) > 64<<10 { // rare and large: do not keep it
+		db.defs, db.batch = nil, wal.Batch{}
+	}
 	if err != nil {
 		db.mu.RLock()
 		for _, ref := range defined { // they are not in the log

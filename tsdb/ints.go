@@ -58,16 +58,25 @@ func (c *intCoder) append(dst []byte, x []int64) []byte {
 			x = c.scaled[:len(x)]
 		}
 	}
-	plain := choose(x)
-	p, packed := plain, x
-	if len(x) > 1 {
+	packed := x
+	var p packing
+	if len(x) == 1 {
+		p = choose(x)
+	} else {
 		d := c.diff[:len(x)-1]
 		for i := range d {
 			d[i] = x[i+1] - x[i]
 		}
-		if delta := choose(d); delta.bits+8*varintLen(x[0]) < plain.bits {
+		delta := choose(d)
+		switch {
+		case delta.width == 0 && delta.patches == 0 && delta.base != 0: // a constant step
 			p, packed = delta, d
 			mode |= modeDelta
+		default:
+			if p = choose(x); delta.bits+8*varintLen(x[0]) < p.bits {
+				p, packed = delta, d
+				mode |= modeDelta
+			}
 		}
 	}
 	if p.patches > 0 {
@@ -97,16 +106,24 @@ func (c *intCoder) append(dst []byte, x []int64) []byte {
 	return dst
 }
 
-// divisor returns the largest g that divides all differences from x[0], or 1
-// where that is 0 or differences may overflow.
+// divisor returns the largest g that divides all differences, or 1 where they
+// are all the same, which needs none, or may overflow.
 func divisor(x []int64) uint64 {
 	const safe = 1 << 61
-	g := uint64(0)
-	for _, v := range x {
+	g, last, same := uint64(0), x[1]-x[0], true
+	for i, v := range x {
 		if v >= safe || v <= -safe {
 			return 1
 		}
-		d := v - x[0]
+		if i == 0 {
+			continue
+		}
+		d := v - x[i-1]
+		if d == last && i > 1 {
+			continue
+		}
+		same = same && i == 1
+		last = d
 		if d < 0 {
 			d = -d
 		}
@@ -118,6 +135,9 @@ func divisor(x []int64) uint64 {
 				return 1
 			}
 		}
+	}
+	if same {
+		return 1
 	}
 	return max(g, 1)
 }
@@ -131,7 +151,7 @@ func choose(x []int64) packing {
 	if lo == hi {
 		return packing{base: lo, bits: 8 * varintLen(lo)}
 	}
-	p := cost(x, lo)
+	p := cost(x, lo, uint64(hi-lo))
 	if len(x) < 16 || p.bits < 2*len(x) {
 		return p
 	}
@@ -148,22 +168,27 @@ func choose(x []int64) packing {
 	}
 	spread := uint64(few[14] - few[0])
 	if base := few[0] - int64(spread/16); base > lo && uint64(hi-lo) > 2*spread {
-		if alt := cost(x, base); alt.bits < p.bits {
+		if alt := cost(x, base, 1<<63); alt.bits < p.bits {
 			return alt
 		}
 	}
 	return p
 }
 
-// cost returns the cheapest packing of x over the base.
-func cost(x []int64, base int64) packing {
+// cost returns the cheapest packing of x over the base, from which no value is
+// further than most.
+func cost(x []int64, base int64, most uint64) packing {
 	var count [65]int32
 	for _, v := range x {
-		count[bits.Len64(uint64(v-base))&127]++
+		count[bits.Len64(uint64(v-base))]++
 	}
 	p := packing{base: base, bits: 1 << 30}
 	above, patchBits := 0, 0
-	for w := 64; w >= 0; w-- {
+	top := bits.Len64(most)
+	if top > 56 {
+		top = 64
+	}
+	for w := top; w >= 0; w-- {
 		if w <= 56 || w == 64 {
 			b := len(x)*w + patchBits
 			if above > 0 {
