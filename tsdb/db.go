@@ -98,6 +98,7 @@ type DB struct {
 	nSeries int
 	epoch   uint64       // of the log
 	epochs  []epochStart // that heads may still need, the oldest first; under app
+	ages    []epochAge   // the oldest first; the first began a chunk's span ago, if any did
 	tombs   []tombstone
 
 	// maint is held by what changes the manifest.
@@ -128,6 +129,12 @@ type counters struct {
 // An epochStart is the first record of an epoch in the log; 0 while there is
 // none.
 type epochStart struct{ epoch, pos uint64 }
+
+// An epochAge is when an epoch began.
+type epochAge struct {
+	epoch uint64
+	at    time.Time
+}
 
 // A source is a partition: its series, its heads, its chunks.
 type source struct {
@@ -241,6 +248,7 @@ func (db *DB) open() error {
 	}
 	db.epoch = 2
 	db.epochs = append(db.epochs, epochStart{epoch: 2})
+	db.ages = []epochAge{{2, db.opts.Now()}}
 	db.makeReserve()
 	return nil
 }

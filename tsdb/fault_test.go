@@ -721,6 +721,8 @@ func TestLabelExplosion(t *testing.T) {
 func TestIdleSeriesAreForgotten(t *testing.T) {
 	opts := testOptions(vfs.NewSim())
 	opts.MaxSeries = 10
+	now := opts.Now()
+	opts.Now = func() time.Time { return now }
 	db := open(t, opts)
 	m := newModel()
 	fill(t, db, m, "old", 10, 5, start)
@@ -732,7 +734,12 @@ func TestIdleSeriesAreForgotten(t *testing.T) {
 		_, err := db.Append(t.Context(), Batch{[]Ref{ref}, []int64{start + 10_000 + int64(i)}, []float64{1}})
 		require.NoError(t, err)
 		require.NoError(t, db.Seal(t.Context()))
+		require.Equal(t, 10, db.Stats().Series, "sealing alone forgets nobody")
 	}
+	now = now.Add(opts.ChunkRange)
+	_, err = db.Append(t.Context(), Batch{[]Ref{ref}, []int64{start + 15_000}, []float64{1}})
+	require.NoError(t, err)
+	require.NoError(t, db.Maintain(t.Context()))
 	require.Equal(t, 1, db.Stats().Series)
 	require.Len(t, read(t, db, All), 10, "their samples stay")
 	fill(t, db, m, "old", 10, 5, start+20_000)

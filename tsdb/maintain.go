@@ -155,6 +155,7 @@ func (db *DB) freeze(all bool) {
 	if any {
 		db.epoch++
 		db.epochs = append(db.epochs, epochStart{epoch: db.epoch})
+		db.ages = append(db.ages, epochAge{db.epoch, db.opts.Now()})
 	}
 }
 
@@ -633,16 +634,24 @@ func (db *DB) expire(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// forget drops series that no head has and that were not appended to in the last
-// epochs of the log.
+// forget drops series that no head has and that were last appended to in epochs
+// of the log that ended longer ago than a chunk spans.
 func (db *DB) forget() {
 	db.app.Lock()
 	defer db.app.Unlock()
 	db.mu.Lock()
 	defer db.mu.Unlock()
+	limit := db.opts.Now().Add(-db.opts.ChunkRange)
+	for len(db.ages) > 1 && !db.ages[1].at.After(limit) {
+		db.ages = db.ages[1:]
+	}
+	first := db.ages[0]
+	if first.at.After(limit) {
+		return
+	}
 	for _, s := range db.sources {
 		idle := func(ord int) bool {
-			return s.keys[ord] != gone && s.defs[ord] != 0 && s.defs[ord]+2 <= db.epoch
+			return s.keys[ord] != gone && s.defs[ord] != 0 && s.defs[ord] < first.epoch
 		}
 		n := 0
 		for ord := range s.keys {

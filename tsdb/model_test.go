@@ -157,6 +157,8 @@ func runModel(t *testing.T, seed uint64, ops int) {
 	sim := vfs.NewSim()
 	opts := testOptions(sim)
 	opts.Rollups = []Rollup{{Step: time.Minute}}
+	now := opts.Now()
+	opts.Now = func() time.Time { return now }
 	dir := filepath.Join("db")
 	db, err := Open(dir, opts)
 	require.NoError(t, err)
@@ -194,6 +196,7 @@ func runModel(t *testing.T, seed uint64, ops int) {
 	}
 	clock := int64(start)
 	for op := range ops {
+		now = now.Add(3 * time.Minute)
 		switch k := rnd.IntN(20); {
 		case k < 11:
 			var b Batch

@@ -47,8 +47,8 @@ type Options struct {
 	// sealed, so that it can be cut. Default 256 MiB.
 	LogBytes int64
 
-	// MaxSeries and MaxSeriesPerSource bound the series that take part in
-	// heads. A new one above them is [ErrTooManySeries]. Default 2,000,000 and
+	// MaxSeries and MaxSeriesPerSource bound the series that had samples within
+	// the last ChunkRange, or are in heads. A new one above them is [ErrTooManySeries]. Default 2,000,000 and
 	// no further bound.
 	MaxSeries, MaxSeriesPerSource int
 
