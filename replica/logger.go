@@ -2,10 +2,12 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -34,7 +36,15 @@ func (e engineLogger) Trace(msg string, args ...any) {}
 func (e engineLogger) Debug(msg string, args ...any) { e.at(slog.LevelDebug, msg, args) }
 func (e engineLogger) Info(msg string, args ...any)  { e.at(slog.LevelInfo, msg, args) }
 func (e engineLogger) Warn(msg string, args ...any)  { e.at(slog.LevelWarn, msg, args) }
-func (e engineLogger) Error(msg string, args ...any) { e.at(slog.LevelError, msg, args) }
+func (e engineLogger) Error(msg string, args ...any) {
+	for _, a := range args {
+		if err, ok := a.(error); ok && errors.Is(err, net.ErrClosed) {
+			e.Debug(msg, args...) // this node closed the connection itself
+			return
+		}
+	}
+	e.at(slog.LevelError, msg, args)
+}
 
 func (e engineLogger) enabled(l slog.Level) bool { return e.l.Enabled(context.Background(), l) }
 func (e engineLogger) IsTrace() bool             { return false }

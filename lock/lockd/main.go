@@ -72,6 +72,9 @@ func run(ctx context.Context, args []string) error {
 	if *dir == "" {
 		return errors.New("-dir is required")
 	}
+	if *join != "" && *listen == "" {
+		return errors.New("-join needs -listen: the cluster remembers a member by its address")
+	}
 	level := slog.LevelWarn
 	if *verbose {
 		level = slog.LevelInfo

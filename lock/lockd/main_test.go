@@ -32,6 +32,7 @@ func TestArguments(t *testing.T) {
 		"-dir DIR -bootstrap a":             `"a" is not id=host:port`,
 		"-dir DIR -bootstrap a=127.0.0.1:1": "needs an ID",
 		"-dir DIR -cert nowhere":            "open nowhere",
+		"-dir DIR -join 127.0.0.1:1":        "-join needs -listen",
 		"-nonsense":                         "not defined",
 		"-dir DIR -id a -bootstrap a=0.0.0.0:0 -advertise example.org:1 -listen 0.0.0.0:0": "not loopback",
 	} {
