@@ -206,3 +206,24 @@ func BenchmarkReopen(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkLate appends a tenth of the samples up to an hour late.
+func BenchmarkLate(b *testing.B) {
+	const series = 10_000
+	db, batch, state := benchDB(b, series, Options{Sync: SyncNone, HeadBytes: 4 << 30})
+	rnd := rand.New(rand.NewPCG(1, 1))
+	for i := 0; b.Loop(); i++ {
+		b.StopTimer()
+		batch.fill(rnd, i, state)
+		for s := range batch.T {
+			if rnd.IntN(10) == 0 {
+				batch.T[s] -= rnd.Int64N(3600_000)
+			}
+		}
+		b.StartTimer()
+		if _, err := db.Append(b.Context(), batch); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(series)*float64(b.N)/b.Elapsed().Seconds(), "samples/s")
+}

@@ -1,6 +1,7 @@
 package tsdb
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
 	"time"
@@ -59,15 +60,40 @@ type headBuf struct {
 	v [bufSize]float64
 }
 
+// lateBuf holds late samples as they came.
 type lateBuf struct {
-	t []int64 // rises
+	t []int64
 	v []float64
+}
+
+// sorted returns the samples by time, of those at one time the last, valid until
+// c is used again.
+func (l *lateBuf) sorted(c *headCoder) ([]int64, []float64) {
+	c.pairs, c.lateT, c.lateV = c.pairs[:0], c.lateT[:0], c.lateV[:0]
+	for i, t := range l.t {
+		c.pairs = append(c.pairs, sample{t, l.v[i]})
+	}
+	slices.SortStableFunc(c.pairs, func(a, b sample) int { return cmp.Compare(a.t, b.t) })
+	for _, p := range c.pairs {
+		if n := len(c.lateT); n > 0 && c.lateT[n-1] == p.t {
+			c.lateV[n-1] = p.v
+			c.duplicates++
+			continue
+		}
+		c.lateT, c.lateV = append(c.lateT, p.t), append(c.lateV, p.v)
+	}
+	return c.lateT, c.lateV
+}
+
+type sample struct {
+	t int64
+	v float64
 }
 
 func (s *headSeries) empty() bool { return s.n == 0 && len(s.data) == 0 && s.late == nil }
 
-// add puts a sample in, and reports whether it replaced one that is in buf or
-// late. Replacements in data are found when they are joined.
+// add puts a sample in, and reports whether it replaced one that is in buf.
+// Other replacements are found when late samples are joined.
 func (h *head) add(s *headSeries, c *headCoder, t int64, v float64) (replaced bool) {
 	off := uint32(t - h.start)
 	if s.buf == nil {
@@ -84,7 +110,8 @@ func (h *head) add(s *headSeries, c *headCoder, t int64, v float64) (replaced bo
 		return false
 	}
 	if len(s.data) > 0 && t <= s.packed {
-		return h.addLate(s, c, t, v)
+		h.addLate(s, c, t, v)
+		return false
 	}
 	i, found := slices.BinarySearch(s.buf.t[:n], off)
 	if found {
@@ -105,24 +132,17 @@ const (
 	headBufBytes    = bufSize * 12
 )
 
-func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) (replaced bool) {
+func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) {
 	if s.late == nil {
 		s.late = &lateBuf{}
 		h.bytes += 64
 	}
 	l := s.late
-	i, found := slices.BinarySearch(l.t, t)
-	if found {
-		l.v[i] = v
-		return true
-	}
-	l.t = slices.Insert(l.t, i, t)
-	l.v = slices.Insert(l.v, i, v)
+	l.t, l.v = append(l.t, t), append(l.v, v)
 	h.bytes += 16
 	if len(l.t) >= lateSize {
 		h.fold(s, c)
 	}
-	return false
 }
 
 // A headCoder has what packing needs. One serves all heads.
@@ -135,6 +155,9 @@ type headCoder struct {
 	allV       []float64
 	mergedT    []int64
 	mergedV    []float64
+	pairs      []sample
+	lateT      []int64
+	lateV      []float64
 	duplicates uint64
 }
 
@@ -223,8 +246,8 @@ func (h *head) unpack(c *headCoder, data []byte) {
 
 // fold joins the late samples with the blocks among which they lie.
 func (h *head) fold(s *headSeries, c *headCoder) {
-	l := s.late
-	first := uint32(l.t[0] - h.start)
+	lt, lv := s.late.sorted(c)
+	first := uint32(lt[0] - h.start)
 	at := 0
 	for at < len(s.data) { // to the last block that begins at or before first
 		next := at + packedHeader + int(binary.LittleEndian.Uint32(s.data[at+4:]))
@@ -236,11 +259,11 @@ func (h *head) fold(s *headSeries, c *headCoder) {
 	c.allT, c.allV = c.allT[:0], c.allV[:0]
 	h.unpack(c, s.data[at:])
 	n := len(c.allT)
-	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, l.t, l.v)
-	c.duplicates += uint64(n + len(l.t) - len(c.mergedT))
+	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, lt, lv)
+	c.duplicates += uint64(n + len(lt) - len(c.mergedT))
 	c.out = h.appendRuns(c, c.out[:0], s, c.mergedT, c.mergedV)
 	h.replace(s, at, c.out)
-	h.bytes -= int64(16*len(l.t) + 64)
+	h.bytes -= int64(16*len(s.late.t) + 64)
 	s.late = nil
 }
 
@@ -303,8 +326,9 @@ func (w *headView) samples(c *headCoder) ([]int64, []float64) {
 	if len(w.late.t) == 0 {
 		return c.allT, c.allV
 	}
-	n := len(c.allT) + len(w.late.t)
-	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, w.late.t, w.late.v)
+	lt, lv := w.late.sorted(c)
+	n := len(c.allT) + len(lt)
+	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, lt, lv)
 	c.duplicates += uint64(n - len(c.mergedT))
 	return c.mergedT, c.mergedV
 }
