@@ -182,15 +182,8 @@ func networkBreaks(t *testing.T, w *wireNet) {
 			batch = append(batch, map[string]float64{"kind": float64(kind), "gap_ms": float64(gap.Milliseconds()), "grants": float64(l.grants.Load() - before)})
 		}
 		l.finish(t)
-		for i, r := range batch {
-			if i == 0 {
-				r["lost"], r["refused"], r["acquired"] = float64(l.lost.Load()), float64(l.refused.Load()), float64(l.grants.Load())
-			}
-			j.add(t, r)
-		}
-		for _, p := range f.procs {
-			p.kill()
-		}
+		j.addAll(t, batch, l)
+		f.kill()
 	}
 	t.Logf("%d breaks of the network: %.0f grants, %.0f leases lost, %.0f stale writes refused, 0 accepted; grants go on within %.0f ms of the mending at the latest",
 		len(j.done), j.sum("acquired"), j.sum("lost"), j.sum("refused"), j.quantile("gap_ms", 1))

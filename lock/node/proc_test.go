@@ -130,12 +130,15 @@ func newFleet(t testing.TB, size int, heartbeat time.Duration) *fleet {
 		ln.Close()
 		f.start(i)
 	}
-	t.Cleanup(func() {
-		for _, p := range f.procs {
-			p.kill()
-		}
-	})
+	t.Cleanup(f.kill)
 	return f
+}
+
+// kill ends all servers.
+func (f *fleet) kill() {
+	for _, p := range f.procs {
+		p.kill()
+	}
 }
 
 func (f *fleet) start(i int) {
@@ -372,6 +375,16 @@ func (j *journal) add(t testing.TB, r map[string]float64) {
 	require.NoError(t, err)
 }
 
+// addAll adds the rounds of one cluster, the first with what the whole load saw.
+func (j *journal) addAll(t testing.TB, batch []map[string]float64, l *load) {
+	for i, r := range batch {
+		if i == 0 {
+			r["lost"], r["refused"], r["acquired"] = float64(l.lost.Load()), float64(l.refused.Load()), float64(l.grants.Load())
+		}
+		j.add(t, r)
+	}
+}
+
 func (j *journal) quantile(name string, q float64) float64 {
 	var xs []float64
 	for _, r := range j.done {
@@ -415,15 +428,8 @@ func TestLeaderKills(t *testing.T) {
 			batch = append(batch, map[string]float64{"gap_ms": float64(gap.Milliseconds()), "grants": float64(l.grants.Load() - before)})
 		}
 		l.finish(t)
-		for i, r := range batch {
-			if i == 0 {
-				r["lost"], r["refused"], r["acquired"] = float64(l.lost.Load()), float64(l.refused.Load()), float64(l.grants.Load())
-			}
-			j.add(t, r)
-		}
-		for _, p := range f.procs {
-			p.kill()
-		}
+		j.addAll(t, batch, l)
+		f.kill()
 	}
 	t.Logf("%d kills: gap to the next grant p50 %.0f ms, p99 %.0f ms, longest %.0f ms; %.0f grants, %.0f leases lost, %.0f stale writes refused, 0 accepted",
 		len(j.done), j.quantile("gap_ms", 0.5), j.quantile("gap_ms", 0.99), j.quantile("gap_ms", 1), j.sum("acquired"), j.sum("lost"), j.sum("refused"))
@@ -477,15 +483,8 @@ func TestLeaderPauses(t *testing.T) {
 			return audits() >= first+2
 		})
 		c.Close()
-		for i, r := range batch {
-			if i == 0 {
-				r["lost"], r["refused"], r["acquired"] = float64(l.lost.Load()), float64(l.refused.Load()), float64(l.grants.Load())
-			}
-			j.add(t, r)
-		}
-		for _, p := range f.procs {
-			p.kill()
-		}
+		j.addAll(t, batch, l)
+		f.kill()
 	}
 	t.Logf("%d pauses of %.0f to %.0f ms: %.0f grants, %.0f leases lost, %.0f stale writes refused, 0 accepted, all digests equal",
 		len(j.done), j.quantile("pause_ms", 0), j.quantile("pause_ms", 1), j.sum("acquired"), j.sum("lost"), j.sum("refused"))
