@@ -636,9 +636,9 @@ func (db *DB) logLocked(defined []Ref) (end uint64, err error) {
 func (db *DB) filterLocked(b Batch, oldest, newest int64) (Batch, Result) {
 	var res Result
 	good := func(i int) bool {
-		if ref, t := b.Refs[i], b.T[i]; t >= oldest && t <= newest && int(ref>>32) < len(db.sources) {
+		if ref, t := b.Refs[i], b.T[i]; t >= oldest && t <= newest && uint64(ref>>32) < uint64(len(db.sources)) {
 			s := db.sources[ref>>32]
-			return int(uint32(ref)) < len(s.keys) && s.keys[uint32(ref)] != gone
+			return uint64(uint32(ref)) < uint64(len(s.keys)) && s.keys[uint32(ref)] != gone
 		}
 		return false
 	}

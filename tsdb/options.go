@@ -134,7 +134,7 @@ func (o *Options) withDefaults() (Options, error) {
 		return bad("ChunkRange", v.ChunkRange)
 	case v.HeadBytes < 0 || v.IndexBytes < 0 || v.LogBytes < 0:
 		return bad("a budget", "negative")
-	case v.MaxSeries < 0 || v.MaxSeriesPerSource < 0 || v.MaxSeries > 1<<31:
+	case v.MaxSeries < 0 || v.MaxSeriesPerSource < 0 || int64(v.MaxSeries) > 1<<31:
 		return bad("MaxSeries", v.MaxSeries)
 	case v.Retention < 0 || v.MaxFuture < 0 || v.ArchiveAfter < 0:
 		return bad("a time", "negative")
