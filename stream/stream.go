@@ -301,14 +301,20 @@ func toNanos(t time.Time) int64 {
 	if t.IsZero() {
 		return noTime
 	}
-	switch s := t.Unix(); {
-	case s < math.MinInt64/int64(time.Second)+1:
-		return math.MinInt64 + 1
-	case s > math.MaxInt64/int64(time.Second)-1:
+	switch {
+	case t.Before(firstTime):
+		return noTime + 1
+	case t.After(lastTime):
 		return math.MaxInt64
 	}
 	return t.UnixNano()
 }
+
+// The ends of what nanoseconds since 1970 reach.
+var (
+	firstTime = time.Unix(0, noTime+1)
+	lastTime  = time.Unix(0, math.MaxInt64)
+)
 
 func fromNanos(ns int64) time.Time {
 	if ns == noTime {
