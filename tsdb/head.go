@@ -3,6 +3,7 @@ package tsdb
 import (
 	"cmp"
 	"encoding/binary"
+	"math"
 	"slices"
 	"time"
 )
@@ -19,7 +20,6 @@ type headKey struct {
 type head struct {
 	start, end int64
 	series     []headSeries // by the source's ordinal
-	used       int          // series with samples
 	bytes      int64        // estimate of the memory it takes
 	epoch      uint64       // of the log, when the head was made
 	pos        uint64       // of the log, when it was frozen
@@ -27,37 +27,52 @@ type head struct {
 	logs       []logEntry   // of a head of logs
 }
 
-// headSeries is one series in a head. It holds at most 32 samples as they came;
-// before them packed blocks, the young of 32 samples, which are joined to blocks
-// of 256.
+// headSeries is one series in a head, 64 bytes. A buffer takes the newest samples
+// as they come, at most 32; before them are packed blocks. Blocks of 32 are
+// young: four are joined to one of 128, and these and four more to one of 256.
 //
-//	data  [ 256 ][ 256 ][ 32 ][ 32 ]    buf [ t v, t v, ... ]    late [ ... ]
+//	data  [ 256 ][ 256 ][ 128 ][ 32 ][ 32 ]    buffer ( t v, t v, ... )
 //	                     ^ young
 //
-// All of data is older than all of buf. Late samples lie among those of data
-// and count above them. Data is only ever appended to or replaced, so a reader
-// may keep the slice.
+// The buffer costs nothing while all its values are the same and its times have
+// a constant step; otherwise vals holds the values, and odd the times. So a
+// sample of an ordinary series touches two cache lines.
+//
+// All of data is older than all of the buffer. Late samples lie among those of
+// data and count above them. Data is only ever appended to or replaced, so a
+// reader may keep the slice.
 type headSeries struct {
 	data   []byte
-	buf    *headBuf
-	late   *lateBuf
-	packed int64  // time of the last sample in data, if there are any
-	young  uint32 // where the young blocks begin in data
-	n      uint8  // samples in buf
-	nYoung uint8
-	hint   uint8 // exponent
+	vals   *[bufSize]float64 // nil: each value in the buffer is same
+	odd    *oddBuf           // mostly nil
+	same   float64
+	first  uint32 // time of the first sample in the buffer, since the head's start
+	step   uint32 // if steady and n > 1
+	packed uint32 // time of the last sample in data, if there are any
+	n      uint8  // samples in the buffer
+	nYoung uint8  // buffers packed since the last block of 256
+	hint   uint8  // exponent
+	steady bool   // sample i of the buffer is at first + i·step; else at odd.t[i]
 }
 
 const (
 	bufSize    = 32
-	youngSize  = 8 // blocks of bufSize that make one of packedSize
+	youngSize  = 8 // buffers that make a block of packedSize
 	packedSize = bufSize * youngSize
 	lateSize   = 128
 )
 
-type headBuf struct {
-	t [bufSize]uint32 // since the head's start
-	v [bufSize]float64
+// Estimates of memory.
+const (
+	headSeriesBytes = 64
+	headValsBytes   = bufSize * 8
+	headOddBytes    = bufSize*4 + 48
+)
+
+// An oddBuf holds what a series needs that is not steady.
+type oddBuf struct {
+	t    [bufSize]uint32 // since the head's start
+	late lateBuf
 }
 
 // lateBuf holds late samples as they came.
@@ -90,56 +105,135 @@ type sample struct {
 	v float64
 }
 
-func (s *headSeries) empty() bool { return s.n == 0 && len(s.data) == 0 && s.late == nil }
+func (s *headSeries) hasLate() bool { return s.odd != nil && len(s.odd.late.t) > 0 }
 
-// add puts a sample in, and reports whether it replaced one that is in buf.
-// Other replacements are found when late samples are joined.
+func (s *headSeries) empty() bool { return s.n == 0 && len(s.data) == 0 && !s.hasLate() }
+
+// add puts a sample in, and reports whether it replaced one that is in the
+// buffer. Other replacements are found when late samples are joined.
 func (h *head) add(s *headSeries, c *headCoder, t int64, v float64) (replaced bool) {
-	off := uint32(t - h.start)
-	if s.buf == nil {
-		s.buf = new(headBuf)
-		h.bytes += int64(headSeriesBytes + headBufBytes)
-		h.used++
-	}
-	n := int(s.n)
-	if n > 0 && off > s.buf.t[n-1] || n == 0 && (len(s.data) == 0 || t > s.packed) {
-		s.buf.t[n], s.buf.v[n] = off, v
-		if s.n++; s.n == bufSize {
-			h.pack(s, c)
+	off, n := uint32(t-h.start), s.n
+	if n < 2 || !s.steady || uint64(off) != uint64(s.first)+uint64(n)*uint64(s.step) {
+		switch {
+		case len(s.data) > 0 && off <= s.packed:
+			h.addLate(s, c, t, v)
+			return false
+		case n == 0:
+			s.first, s.steady = off, true
+		case n == 1 && s.steady && off > s.first:
+			s.step = off - s.first
+		default:
+			return h.addOdd(s, c, off, v)
 		}
-		return false
 	}
-	if len(s.data) > 0 && t <= s.packed {
-		h.addLate(s, c, t, v)
-		return false
+	switch {
+	case s.vals != nil:
+		s.vals[n%bufSize] = v
+	case n == 0:
+		s.same = v
+	case math.Float64bits(v) != math.Float64bits(s.same):
+		h.spread(s)
+		s.vals[n%bufSize] = v
 	}
-	i, found := slices.BinarySearch(s.buf.t[:n], off)
-	if found {
-		s.buf.v[i] = v
-		return true
-	}
-	copy(s.buf.t[i+1:n+1], s.buf.t[i:n])
-	copy(s.buf.v[i+1:n+1], s.buf.v[i:n])
-	s.buf.t[i], s.buf.v[i] = off, v
 	if s.n++; s.n == bufSize {
 		h.pack(s, c)
 	}
 	return false
 }
 
-const (
-	headSeriesBytes = 64
-	headBufBytes    = bufSize * 12
-)
+// spread makes room for values that differ.
+func (h *head) spread(s *headSeries) {
+	s.vals = new([bufSize]float64)
+	for i := range s.n {
+		s.vals[i] = s.same
+	}
+	h.bytes += headValsBytes
+}
+
+func (h *head) makeOdd(s *headSeries) *oddBuf {
+	if s.odd == nil {
+		s.odd = new(oddBuf)
+		h.bytes += headOddBytes
+	}
+	return s.odd
+}
+
+// trim lets go of odd if nothing needs it.
+func (h *head) trim(s *headSeries) {
+	if s.odd != nil && s.steady && !s.hasLate() {
+		s.odd = nil
+		h.bytes -= headOddBytes
+	}
+}
+
+// times appends the times of the buffer to dst.
+func (s *headSeries) times(dst []int64, start int64) []int64 {
+	for i := range int64(s.n) {
+		off := int64(s.first) + i*int64(s.step)
+		if i == 0 {
+			off = int64(s.first) // the step is not known yet
+		}
+		if !s.steady {
+			off = int64(s.odd.t[i])
+		}
+		dst = append(dst, start+off)
+	}
+	return dst
+}
+
+// values appends the values of the buffer to dst.
+func (s *headSeries) values(dst []float64) []float64 {
+	if s.vals != nil {
+		return append(dst, s.vals[:s.n]...)
+	}
+	for range s.n {
+		dst = append(dst, s.same)
+	}
+	return dst
+}
+
+// addOdd puts a sample into the buffer, which is not empty, at any place.
+func (h *head) addOdd(s *headSeries, c *headCoder, off uint32, v float64) (replaced bool) {
+	n := int(s.n)
+	if s.steady {
+		o := h.makeOdd(s)
+		o.t[0] = s.first
+		for i := 1; i < n; i++ {
+			o.t[i] = s.first + uint32(i)*s.step
+		}
+		s.steady = false
+	}
+	if s.vals == nil && math.Float64bits(v) != math.Float64bits(s.same) {
+		h.spread(s)
+	}
+	t := &s.odd.t
+	i, found := n, false
+	if off <= t[n-1] {
+		i, found = slices.BinarySearch(t[:n], off)
+	}
+	if found {
+		if s.vals != nil {
+			s.vals[i] = v
+		}
+		return true
+	}
+	copy(t[i+1:n+1], t[i:n])
+	t[i] = off
+	if s.vals != nil {
+		copy(s.vals[i+1:n+1], s.vals[i:n])
+		s.vals[i] = v
+	}
+	if s.n++; s.n == bufSize {
+		h.pack(s, c)
+	}
+	return false
+}
 
 func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) {
-	if s.late == nil {
-		s.late = &lateBuf{}
-		h.bytes += 64
-	}
-	l := s.late
+	l := &h.makeOdd(s).late
+	before := cap(l.t)
 	l.t, l.v = append(l.t, t), append(l.v, v)
-	h.bytes += 16
+	h.bytes += 16 * int64(cap(l.t)-before)
 	if len(l.t) >= lateSize {
 		h.fold(s, c)
 	}
@@ -162,63 +256,103 @@ type headCoder struct {
 }
 
 // The blocks in data have a header: time since the head's start of the first
-// sample, 4 bytes, and size, 4 bytes.
-const packedHeader = 8
+// sample, 4 bytes, and size, 2 bytes, of which a block of packedSize needs few.
+// Their times are counted from the first sample.
+const packedHeader = 6
+
+func packedStart(data []byte) uint32 { return binary.LittleEndian.Uint32(data) }
+
+// packedEnd returns where the block at the front of data ends.
+func packedEnd(data []byte) int { return packedHeader + int(binary.LittleEndian.Uint16(data[4:])) }
 
 func (h *head) appendPacked(c *headCoder, dst []byte, s *headSeries, t []int64, v []float64) []byte {
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(t[0]-h.start))
-	dst = append(dst, 0, 0, 0, 0)
+	dst = append(dst, 0, 0)
 	begin := len(dst)
+	rel := c.t[:len(t)]
+	for i, at := range t {
+		rel[i] = at - t[0]
+	}
 	hint := [1]int{int(s.hint)}
-	dst = c.appendBlock(dst, t, hint[:], v)
+	dst = c.appendBlock(dst, rel, hint[:], v)
 	s.hint = uint8(hint[0])
-	binary.LittleEndian.PutUint32(dst[begin-4:], uint32(len(dst)-begin))
+	if len(dst)-begin > math.MaxUint16 {
+		panic("tsdb: a block of 256 samples takes 64 KiB")
+	}
+	binary.LittleEndian.PutUint16(dst[begin-2:], uint16(len(dst)-begin))
 	return dst
 }
 
-// grow returns data with room for n bytes more, and little beyond.
-func (h *head) grow(data []byte, n int) []byte {
-	if cap(data)-len(data) >= n {
-		return data
+// pack moves the buffer to data.
+func (h *head) pack(s *headSeries, c *headCoder) {
+	c.allT, c.allV = c.allT[:0], c.allV[:0]
+	at := len(s.data)
+	s.nYoung++
+	switch s.nYoung { // join the young?
+	case youngSize / 2:
+		at = lastBlocks(s.data, youngSize/2-1)
+	case youngSize:
+		at = lastBlocks(s.data, youngSize/2)
 	}
-	need := len(data) + n
-	out := make([]byte, len(data), need+need/16)
-	copy(out, data)
+	h.unpack(c, s.data[at:])
+	c.allT, c.allV = s.times(c.allT, h.start), s.values(c.allV)
+	n := len(c.allT)
+	s.packed = uint32(c.allT[n-1] - h.start)
+	if s.vals != nil && same(c.allV[n-bufSize:]) { // it may remain so
+		s.vals = nil
+		h.bytes -= headValsBytes
+	}
+	s.n = 0
+	h.trim(s)
+	c.out = h.appendPacked(c, c.out[:0], s, c.allT, c.allV)
+	if at < len(s.data) { // its bytes may be in a reader's hands: make new ones
+		h.replace(s, at, c.out)
+	} else {
+		if n := len(s.data) + len(c.out); n > cap(s.data) {
+			s.data = h.resized(s.data, n)
+		}
+		s.data = append(s.data, c.out...)
+	}
+	if s.nYoung == youngSize {
+		s.nYoung = 0
+	}
+}
+
+// same reports whether all values are the same.
+func same(v []float64) bool {
+	for _, x := range v {
+		if math.Float64bits(x) != math.Float64bits(v[0]) {
+			return false
+		}
+	}
+	return true
+}
+
+// lastBlocks returns where the last k ≤ 4 blocks of data begin. They are found
+// from the front, since it is rarely asked.
+func lastBlocks(data []byte, k int) int {
+	var at [4]int
+	n := 0
+	for i := 0; i < len(data); i += packedEnd(data[i:]) {
+		at[n%4] = i
+		n++
+	}
+	return at[(n-k)%4]
+}
+
+// resized returns a copy of data with room for size bytes in all, and what the
+// allocator would waste otherwise.
+func (h *head) resized(data []byte, size int) []byte {
+	out := append(slices.Grow([]byte(nil), size), data...)
 	h.bytes += int64(cap(out) - cap(data))
 	return out
 }
 
-// pack moves buf to data.
-func (h *head) pack(s *headSeries, c *headCoder) {
-	n := int(s.n)
-	t := c.t[:n]
-	for i, off := range s.buf.t[:n] {
-		t[i] = h.start + int64(off)
-	}
-	c.out = h.appendPacked(c, c.out[:0], s, t, s.buf.v[:n])
-	s.packed = t[n-1]
-	s.n = 0
-	if s.nYoung++; s.nYoung < youngSize {
-		s.data = append(h.grow(s.data, len(c.out)), c.out...)
-		return
-	}
-	// Join the young. Their bytes may be in a reader's hands: make new ones.
-	c.allT, c.allV = c.allT[:0], c.allV[:0]
-	h.unpack(c, s.data[s.young:])
-	h.unpack(c, c.out)
-	c.out = h.appendRuns(c, c.out[:0], s, c.allT, c.allV)
-	h.replace(s, int(s.young), c.out)
-}
-
 // replace puts tail in place of data from at on.
 func (h *head) replace(s *headSeries, at int, tail []byte) {
-	size := at + len(tail)
-	out := make([]byte, 0, size+size/16)
-	out = append(append(out, s.data[:at]...), tail...)
+	out := slices.Grow([]byte(nil), at+len(tail))
 	h.bytes += int64(cap(out) - cap(s.data))
-	s.data = out
-	s.young = uint32(len(out))
-	s.nYoung = 0
+	s.data = append(append(out, s.data[:at]...), tail...)
 }
 
 // appendRuns appends blocks of packedSize.
@@ -233,25 +367,29 @@ func (h *head) appendRuns(c *headCoder, dst []byte, s *headSeries, t []int64, v 
 
 // unpack appends the samples of packed blocks to allT and allV.
 func (h *head) unpack(c *headCoder, data []byte) {
-	for len(data) >= packedHeader {
-		size := int(binary.LittleEndian.Uint32(data[4:]))
-		t, v, err := c.block.decode(data[packedHeader:packedHeader+size], 1)
+	for len(data) > 0 {
+		end := packedEnd(data)
+		t, v, err := c.block.decode(data[packedHeader:end], 1)
 		if err != nil {
 			panic(err) // our own bytes, in memory
 		}
-		c.allT, c.allV = append(c.allT, t...), append(c.allV, v...)
-		data = data[packedHeader+size:]
+		first := h.start + int64(packedStart(data))
+		for _, rel := range t {
+			c.allT = append(c.allT, first+rel)
+		}
+		c.allV = append(c.allV, v...)
+		data = data[end:]
 	}
 }
 
 // fold joins the late samples with the blocks among which they lie.
 func (h *head) fold(s *headSeries, c *headCoder) {
-	lt, lv := s.late.sorted(c)
+	lt, lv := s.odd.late.sorted(c)
 	first := uint32(lt[0] - h.start)
 	at := 0
-	for at < len(s.data) { // to the last block that begins at or before first
-		next := at + packedHeader + int(binary.LittleEndian.Uint32(s.data[at+4:]))
-		if next >= len(s.data) || binary.LittleEndian.Uint32(s.data[next:]) > first {
+	for { // to the last block that begins at or before first
+		next := at + packedEnd(s.data[at:])
+		if next >= len(s.data) || packedStart(s.data[next:]) > first {
 			break
 		}
 		at = next
@@ -263,8 +401,10 @@ func (h *head) fold(s *headSeries, c *headCoder) {
 	c.duplicates += uint64(n + len(lt) - len(c.mergedT))
 	c.out = h.appendRuns(c, c.out[:0], s, c.mergedT, c.mergedV)
 	h.replace(s, at, c.out)
-	h.bytes -= int64(16*len(s.late.t) + 64)
-	s.late = nil
+	s.nYoung = 0
+	h.bytes -= 16 * int64(cap(s.odd.late.t))
+	s.odd.late = lateBuf{}
+	h.trim(s)
 }
 
 // mergeSamples appends the union of a and b, which rise; where both have a time
@@ -291,7 +431,7 @@ func mergeSamples(t []int64, v []float64, at []int64, av []float64, bt []int64, 
 type headView struct {
 	start int64
 	data  []byte
-	t     []int64 // of buf
+	t     []int64 // of the buffer
 	v     []float64
 	late  lateBuf
 }
@@ -303,16 +443,10 @@ func (h *head) view(ord uint32, w *headView) bool {
 	}
 	s := &h.series[ord]
 	w.start, w.data = h.start, s.data
-	w.t, w.v = w.t[:0], w.v[:0]
-	if s.buf != nil {
-		for _, off := range s.buf.t[:s.n] {
-			w.t = append(w.t, h.start+int64(off))
-		}
-		w.v = append(w.v, s.buf.v[:s.n]...)
-	}
+	w.t, w.v = s.times(w.t[:0], h.start), s.values(w.v[:0])
 	w.late.t, w.late.v = w.late.t[:0], w.late.v[:0]
-	if s.late != nil {
-		w.late.t, w.late.v = append(w.late.t, s.late.t...), append(w.late.v, s.late.v...)
+	if s.hasLate() {
+		w.late.t, w.late.v = append(w.late.t, s.odd.late.t...), append(w.late.v, s.odd.late.v...)
 	}
 	return true
 }
@@ -337,21 +471,18 @@ func (w *headView) samples(c *headCoder) ([]int64, []float64) {
 func (h *head) set(ord uint32, c *headCoder, t []int64, v []float64) {
 	s := &h.series[ord]
 	h.bytes -= int64(cap(s.data))
-	*s = headSeries{buf: s.buf, hint: s.hint}
+	if s.vals != nil {
+		h.bytes -= headValsBytes
+	}
+	if s.odd != nil {
+		h.bytes -= headOddBytes + 16*int64(cap(s.odd.late.t))
+	}
+	*s = headSeries{hint: s.hint}
 	if len(t) == 0 {
-		if s.buf != nil {
-			s.buf = nil
-			h.used--
-			h.bytes -= headSeriesBytes + headBufBytes
-		}
 		return
 	}
 	c.out = h.appendRuns(c, c.out[:0], s, t, v)
-	s.data = slices.Clone(c.out)
-	s.young = uint32(len(s.data))
-	s.packed = t[len(t)-1]
+	s.data = append([]byte(nil), c.out...)
+	s.packed = uint32(t[len(t)-1] - h.start)
 	h.bytes += int64(cap(s.data))
-	if s.buf == nil {
-		s.buf = new(headBuf)
-	}
 }

@@ -46,6 +46,11 @@ type packing struct {
 
 // append appends the coding of x, 1 ≤ len(x) ≤ maxBlock.
 func (c *intCoder) append(dst []byte, x []int64) []byte {
+	if step, ok := constantStep(x); ok { // as what follows would, with less work
+		dst = append(dst, modeDelta, 0)
+		dst = binary.AppendVarint(dst, x[0])
+		return binary.AppendVarint(dst, step)
+	}
 	mode := byte(0)
 	origin, g := int64(0), uint64(1)
 	if len(x) > 2 {
@@ -104,6 +109,20 @@ func (c *intCoder) append(dst []byte, x []int64) []byte {
 		}
 	}
 	return dst
+}
+
+// constantStep reports whether x rises or falls by the same step throughout.
+func constantStep(x []int64) (step int64, ok bool) {
+	if len(x) < 2 || x[0] == x[1] {
+		return 0, false
+	}
+	step = x[1] - x[0]
+	for i := 2; i < len(x); i++ {
+		if x[i]-x[i-1] != step {
+			return 0, false
+		}
+	}
+	return step, true
 }
 
 // divisor returns the largest g that divides all differences, or 1 where they
