@@ -92,7 +92,7 @@ func (db *DB) headBytesLocked() int64 {
 	return n
 }
 
-func (h *head) size() int64 { return h.bytes + int64(len(h.series))*headSeriesBytes }
+func (h *head) size() int64 { return h.bytes.Load() + int64(len(h.series))*headSeriesBytes }
 
 // poke wakes the goroutine that maintains.
 func (db *DB) poke() {
@@ -256,7 +256,7 @@ func (db *DB) applyLocked(refs []Ref, t []int64, v []float64) (duplicates int) {
 		}
 		ord := int(uint32(ref))
 		if ord >= len(h.series) {
-			h.series = append(h.series, make([]headSeries, max(ord+1, len(s.keys))-len(h.series))...)
+			h.grow(len(s.keys))
 		}
 		if h.add(&h.series[ord], &db.coder, at, v[i]) {
 			duplicates++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -139,7 +140,7 @@ type epochAge struct {
 type source struct {
 	name   string
 	number uint32
-	byKey  map[string]uint32
+	byKey  *keyTable
 	keys   []string // by ordinal; replaced, not changed, when series are forgotten
 	defs   []uint64 // the epoch of the log in which the series was last defined
 	heads  []*head  // open, by start
@@ -396,7 +397,7 @@ func (db *DB) OpenReport() OpenReport { return db.report }
 func (db *DB) sourceLocked(name string) *source {
 	s := db.byName[name]
 	if s == nil {
-		s = &source{name: name, number: uint32(len(db.sources)), byKey: map[string]uint32{}}
+		s = &source{name: name, number: uint32(len(db.sources)), byKey: &keyTable{}}
 		db.sources = append(db.sources, s)
 		db.byName[name] = s
 	}
@@ -418,9 +419,10 @@ func (db *DB) Series(source string, labels Labels) (Ref, error) {
 	if db.closed.Load() {
 		return 0, ErrClosed
 	}
+	hash := maphash.Bytes(keySeed, key)
 	db.mu.RLock()
 	if s := db.byName[source]; s != nil {
-		if ord, ok := s.byKey[string(key)]; ok {
+		if ord, ok := findKey(s.byKey, s.keys, hash, key); ok {
 			db.mu.RUnlock()
 			return makeRef(s, ord), nil
 		}
@@ -431,10 +433,10 @@ func (db *DB) Series(source string, labels Labels) (Ref, error) {
 	s := db.byName[source]
 	n := 0
 	if s != nil {
-		n = len(s.byKey)
+		n = s.byKey.n
 	}
 	if s != nil {
-		if ord, ok := s.byKey[string(key)]; ok {
+		if ord, ok := findKey(s.byKey, s.keys, hash, key); ok {
 			return makeRef(s, ord), nil
 		}
 	}
@@ -445,16 +447,16 @@ func (db *DB) Series(source string, labels Labels) (Ref, error) {
 		return 0, fmt.Errorf("%w: %d of source %q", ErrTooManySeries, n, source)
 	}
 	s = db.sourceLocked(source)
-	return makeRef(s, db.addSeriesLocked(s, string(key))), nil
+	return makeRef(s, db.addSeriesLocked(s, string(key), hash)), nil
 }
 
 func makeRef(s *source, ord uint32) Ref { return Ref(s.number)<<32 | Ref(ord) }
 
-func (db *DB) addSeriesLocked(s *source, key string) uint32 {
+func (db *DB) addSeriesLocked(s *source, key string, hash uint64) uint32 {
 	ord := uint32(len(s.keys))
 	s.keys = append(s.keys, key)
 	s.defs = append(s.defs, 0)
-	s.byKey[key] = ord
+	s.byKey.add(hash, ord)
 	db.nSeries++
 	return ord
 }

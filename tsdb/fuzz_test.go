@@ -67,7 +67,7 @@ func FuzzRecord(f *testing.F) {
 		}
 		switch b[0] {
 		case recSamples:
-			if refs, ts, v, err := decodeSamples(b[1:]); err == nil {
+			if refs, ts, v, err := decodeSamples(nil, nil, nil, b[1:]); err == nil {
 				require.Len(t, ts, len(refs))
 				require.Len(t, v, len(refs))
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,11 +21,18 @@ type headKey struct {
 type head struct {
 	start, end int64
 	series     []headSeries // by the source's ordinal
-	bytes      int64        // estimate of the memory it takes
+	bytes      atomic.Int64 // estimate of the memory it takes, but for series
 	epoch      uint64       // of the log, when the head was made
 	pos        uint64       // of the log, when it was frozen
 	born       time.Time    // when it was made
 	logs       []logEntry   // of a head of logs
+}
+
+// grow makes room for n series.
+func (h *head) grow(n int) {
+	if n > len(h.series) {
+		h.series = append(h.series, make([]headSeries, n-len(h.series))...)
+	}
 }
 
 // headSeries is one series in a head, 64 bytes. A buffer takes the newest samples
@@ -147,13 +155,13 @@ func (h *head) spread(s *headSeries) {
 	for i := range s.n {
 		s.vals[i] = s.same
 	}
-	h.bytes += headValsBytes
+	h.bytes.Add(headValsBytes)
 }
 
 func (h *head) makeOdd(s *headSeries) *oddBuf {
 	if s.odd == nil {
 		s.odd = new(oddBuf)
-		h.bytes += headOddBytes
+		h.bytes.Add(headOddBytes)
 	}
 	return s.odd
 }
@@ -162,7 +170,7 @@ func (h *head) makeOdd(s *headSeries) *oddBuf {
 func (h *head) trim(s *headSeries) {
 	if s.odd != nil && s.steady && !s.hasLate() {
 		s.odd = nil
-		h.bytes -= headOddBytes
+		h.bytes.Add(-headOddBytes)
 	}
 }
 
@@ -233,7 +241,7 @@ func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) {
 	l := &h.makeOdd(s).late
 	before := cap(l.t)
 	l.t, l.v = append(l.t, t), append(l.v, v)
-	h.bytes += 16 * int64(cap(l.t)-before)
+	h.bytes.Add(16 * int64(cap(l.t)-before))
 	if len(l.t) >= lateSize {
 		h.fold(s, c)
 	}
@@ -300,7 +308,7 @@ func (h *head) pack(s *headSeries, c *headCoder) {
 	s.packed = uint32(c.allT[n-1] - h.start)
 	if s.vals != nil && same(c.allV[n-bufSize:]) { // it may remain so
 		s.vals = nil
-		h.bytes -= headValsBytes
+		h.bytes.Add(-headValsBytes)
 	}
 	s.n = 0
 	h.trim(s)
@@ -344,14 +352,14 @@ func lastBlocks(data []byte, k int) int {
 // allocator would waste otherwise.
 func (h *head) resized(data []byte, size int) []byte {
 	out := append(slices.Grow([]byte(nil), size), data...)
-	h.bytes += int64(cap(out) - cap(data))
+	h.bytes.Add(int64(cap(out) - cap(data)))
 	return out
 }
 
 // replace puts tail in place of data from at on.
 func (h *head) replace(s *headSeries, at int, tail []byte) {
 	out := slices.Grow([]byte(nil), at+len(tail))
-	h.bytes += int64(cap(out) - cap(s.data))
+	h.bytes.Add(int64(cap(out) - cap(s.data)))
 	s.data = append(append(out, s.data[:at]...), tail...)
 }
 
@@ -402,7 +410,7 @@ func (h *head) fold(s *headSeries, c *headCoder) {
 	c.out = h.appendRuns(c, c.out[:0], s, c.mergedT, c.mergedV)
 	h.replace(s, at, c.out)
 	s.nYoung = 0
-	h.bytes -= 16 * int64(cap(s.odd.late.t))
+	h.bytes.Add(-(16 * int64(cap(s.odd.late.t))))
 	s.odd.late = lateBuf{}
 	h.trim(s)
 }
@@ -470,12 +478,12 @@ func (w *headView) samples(c *headCoder) ([]int64, []float64) {
 // set replaces what the head has of a series.
 func (h *head) set(ord uint32, c *headCoder, t []int64, v []float64) {
 	s := &h.series[ord]
-	h.bytes -= int64(cap(s.data))
+	h.bytes.Add(-int64(cap(s.data)))
 	if s.vals != nil {
-		h.bytes -= headValsBytes
+		h.bytes.Add(-headValsBytes)
 	}
 	if s.odd != nil {
-		h.bytes -= headOddBytes + 16*int64(cap(s.odd.late.t))
+		h.bytes.Add(-(headOddBytes + 16*int64(cap(s.odd.late.t))))
 	}
 	*s = headSeries{hint: s.hint}
 	if len(t) == 0 {
@@ -484,5 +492,5 @@ func (h *head) set(ord uint32, c *headCoder, t []int64, v []float64) {
 	c.out = h.appendRuns(c, c.out[:0], s, t, v)
 	s.data = append([]byte(nil), c.out...)
 	s.packed = uint32(t[len(t)-1] - h.start)
-	h.bytes += int64(cap(s.data))
+	h.bytes.Add(int64(cap(s.data)))
 }

@@ -102,7 +102,7 @@ func (db *DB) applyLogsLocked(lines []LogLine) {
 		s := db.sources[l.Ref>>32]
 		h := db.headLocked(s, &s.logs, l.T)
 		h.logs = append(h.logs, logEntry{l.T, uint32(l.Ref), strings.Clone(l.Text)})
-		h.bytes += int64(len(l.Text)) + 40
+		h.bytes.Add(int64(len(l.Text)) + 40)
 		db.see(l.T)
 	}
 }

@@ -686,13 +686,12 @@ func (db *DB) forget() {
 				if keys == nil {
 					keys = slices.Clone(s.keys)
 				}
-				delete(s.byKey, keys[ord])
 				keys[ord] = gone
 				db.nSeries--
 			}
 		}
 		if keys != nil {
-			s.keys, s.index = keys, nil
+			s.keys, s.byKey, s.index = keys, newKeyTable(keys), nil
 		}
 	}
 }

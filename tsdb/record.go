@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 )
 
 // Records of the log. Each begins with its kind, one byte; part of the format:
@@ -45,18 +47,21 @@ func (c *headCoder) sampleRecord(dst []byte, refs []Ref, t []int64, v []float64)
 	return dst
 }
 
-// decodeSamples decodes what follows the kind in a record of samples.
-func decodeSamples(b []byte) (refs []Ref, t []int64, v []float64, err error) {
+// decodeSamples appends to the columns what follows the kind in a record of
+// samples.
+func decodeSamples(refs []Ref, t []int64, v []float64, b []byte) ([]Ref, []int64, []float64, error) {
 	r := reader{b: b}
 	n := r.count(8)
 	if r.err || n > MaxBatch {
 		return nil, nil, nil, fmt.Errorf("%w: record of samples", ErrCorrupt)
 	}
-	refs, t, v = make([]Ref, n), make([]int64, n), make([]float64, n)
+	begin := len(refs)
+	refs, t, v = slices.Grow(refs, n)[:begin+n], slices.Grow(t, n)[:begin+n], slices.Grow(v, n)[:begin+n]
 	var x [maxBlock]int64
 	rest := r.b
-	for at := 0; at < n; at += maxBlock {
-		m := min(maxBlock, n-at)
+	var err error
+	for at := begin; at < len(refs); at += maxBlock {
+		m := min(maxBlock, len(refs)-at)
 		if rest, err = decodeInts(x[:m], rest); err != nil {
 			return nil, nil, nil, err
 		}
@@ -70,24 +75,40 @@ func decodeSamples(b []byte) (refs []Ref, t []int64, v []float64, err error) {
 	if len(rest) != 8*n {
 		return nil, nil, nil, fmt.Errorf("%w: record of samples", ErrCorrupt)
 	}
-	for i := range v {
-		v[i] = math.Float64frombits(binary.LittleEndian.Uint64(rest[8*i:]))
+	for i := range v[begin:] {
+		v[begin+i] = math.Float64frombits(binary.LittleEndian.Uint64(rest[8*i:]))
 	}
 	return refs, t, v, nil
 }
 
-// decodeSeries calls f for each definition in a record of series.
+// decodeSeries calls f for each definition in a record of series. The key is
+// part of a string that is larger: clone it to keep it.
 func decodeSeries(b []byte, f func(ref Ref, source, key string)) error {
+	bad := fmt.Errorf("%w: record of series", ErrCorrupt)
 	r := reader{b: b}
-	for range r.count(3) {
-		ref, source, key := Ref(r.uvarint()), r.text(), r.text()
-		if r.err || !validKey(key) || len(key) > maxKey || checkSource(source) != nil {
-			return fmt.Errorf("%w: record of series", ErrCorrupt)
+	n := r.count(3)
+	all := string(r.b)
+	at := func() string { return all[len(all)-len(r.b):] }
+	source := ""
+	for range n {
+		ref := Ref(r.uvarint())
+		rest := at()
+		name, rest, ok := nextText(rest)
+		key, rest, ok2 := nextText(rest)
+		if r.err || !ok || !ok2 || !validKey(key) || len(key) > maxKey {
+			return bad
+		}
+		r.b = r.b[len(r.b)-len(rest):]
+		if name != source || name == "" { // many of one source come together
+			if checkSource(name) != nil {
+				return bad
+			}
+			source = strings.Clone(name)
 		}
 		f(ref, source, key)
 	}
 	if r.err || len(r.b) > 0 {
-		return fmt.Errorf("%w: record of series", ErrCorrupt)
+		return bad
 	}
 	return nil
 }

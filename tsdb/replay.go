@@ -3,7 +3,12 @@ package tsdb
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"runtime"
 	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ashlar-go/ashlar/internal/wal"
 )
@@ -14,7 +19,8 @@ func (db *DB) replay() error {
 	for _, m := range db.man.marks {
 		marks[m.headKey] = max(marks[m.headKey], m.pos)
 	}
-	refs := refTable{sparse: map[Ref]Ref{}}
+	r := &replayer{db: db, refs: refTable{sparse: map[Ref]Ref{}}, marks: marks, apply: startAppliers(db)}
+	defer r.apply.stop()
 	for rec, err := range db.log.Replay(0) {
 		if err != nil {
 			if errors.Is(err, wal.ErrCorrupt) {
@@ -23,12 +29,20 @@ func (db *DB) replay() error {
 			}
 			return err
 		}
-		if err := db.replayRecord(rec, &refs, marks); err != nil {
+		if err := r.record(rec); err != nil {
 			db.report.LostRecords++
 			db.damaged(fmt.Errorf("log at %d: %w", rec.Pos, err))
 		}
 	}
 	return nil
+}
+
+// A replayer reads the log and hands its samples to appliers.
+type replayer struct {
+	db    *DB
+	refs  refTable
+	marks map[headKey]uint64
+	apply *appliers
 }
 
 // A refTable maps refs of the log to those of this life. The log's are dense, so
@@ -68,53 +82,32 @@ func (x *refTable) get(ref Ref) (Ref, bool) {
 	return r, ok
 }
 
-func (db *DB) replayRecord(rec wal.Record, refs *refTable, marks map[headKey]uint64) error {
+// record applies a record. What an error says concerns this record alone.
+func (r *replayer) record(rec wal.Record) error {
 	if len(rec.Data) == 0 {
 		return fmt.Errorf("%w: empty record", ErrCorrupt)
 	}
-	body := rec.Data[1:]
+	db, body := r.db, rec.Data[1:]
 	switch rec.Data[0] {
 	case recSeries:
 		return decodeSeries(body, func(ref Ref, name, key string) {
 			s := db.sourceLocked(name)
-			ord, ok := s.byKey[key]
+			hash := maphash.String(keySeed, key)
+			ord, ok := findKey(s.byKey, s.keys, hash, key)
 			if !ok {
-				ord = db.addSeriesLocked(s, key)
+				ord = db.addSeriesLocked(s, strings.Clone(key), hash)
 			}
 			s.defs[ord] = db.epoch
-			refs.set(ref, makeRef(s, ord))
+			r.refs.set(ref, makeRef(s, ord))
 		})
 	case recSamples:
-		rs, t, v, err := decodeSamples(body)
-		if err != nil {
-			return err
-		}
-		n, lost := 0, 0
-		for i, ref := range rs {
-			ours, ok := refs.get(ref)
-			if !ok || t[i] < minTime || t[i] >= maxTime {
-				lost++
-				continue
-			}
-			if len(marks) > 0 {
-				s := db.sources[ours>>32]
-				if rec.Pos < marks[headKey{chunkSamples, s.name, t[i] - mod(t[i], db.span)}] {
-					continue
-				}
-			}
-			rs[n], t[n], v[n] = ours, t[i], v[i]
-			n++
-		}
-		db.applyLocked(rs[:n], t[:n], v[:n])
-		db.report.Replayed += uint64(n)
-		if lost > 0 {
-			return fmt.Errorf("%w: %d of %d samples belong to series whose definition is lost", ErrCorrupt, lost, len(rs))
-		}
+		return r.samples(rec.Pos, body)
 	case recDelete:
-		r := reader{b: body}
+		r.apply.wait()
+		rd := reader{b: body}
 		var t tombstone
-		t.read(&r)
-		if r.err {
+		t.read(&rd)
+		if rd.err {
 			return fmt.Errorf("%w: record of a delete", ErrCorrupt)
 		}
 		db.deleteFromHeadsLocked(&t)
@@ -127,32 +120,226 @@ func (db *DB) replayRecord(rec wal.Record, refs *refTable, marks map[headKey]uin
 			man.nextTomb = t.id + 1
 			return db.commit(&man)
 		}
+		return nil
 	case recLogs:
-		lines, err := decodeLogs(body)
-		if err != nil {
-			return err
+		return r.logs(rec.Pos, body)
+	}
+	return fmt.Errorf("%w: record of kind %d", ErrCorrupt, rec.Data[0])
+}
+
+func (r *replayer) samples(pos uint64, body []byte) error {
+	db, job := r.db, r.apply.job()
+	begin := len(job.refs)
+	refs, t, v, err := decodeSamples(job.refs, job.t, job.v, body)
+	if err != nil {
+		return err
+	}
+	n, lost := begin, 0
+	for i := begin; i < len(refs); i++ {
+		ours, ok := r.refs.get(refs[i])
+		if !ok || t[i] < minTime || t[i] >= maxTime {
+			lost++
+			continue
 		}
-		kept := lines[:0]
-		lost := 0
-		for _, l := range lines {
-			ours, ok := refs.get(l.Ref)
-			if !ok || l.T < minTime || l.T >= maxTime {
-				lost++
+		if len(r.marks) > 0 {
+			s := db.sources[ours>>32]
+			if pos < r.marks[headKey{chunkSamples, s.name, t[i] - mod(t[i], db.span)}] {
 				continue
 			}
-			if rec.Pos < marks[headKey{chunkLogs, db.sources[ours>>32].name, l.T - mod(l.T, db.span)}] {
-				continue
-			}
-			l.Ref = ours
-			kept = append(kept, l)
 		}
-		db.applyLogsLocked(kept)
-		db.report.Replayed += uint64(len(kept))
-		if lost > 0 {
-			return fmt.Errorf("%w: %d of %d log lines belong to series whose definition is lost", ErrCorrupt, lost, len(lines))
-		}
-	default:
-		return fmt.Errorf("%w: record of kind %d", ErrCorrupt, rec.Data[0])
+		refs[n], t[n], v[n] = ours, t[i], v[i]
+		n++
+	}
+	job.refs, job.t, job.v = refs[:n], t[:n], v[:n]
+	r.apply.added(begin)
+	db.report.Replayed += uint64(n - begin)
+	if lost > 0 {
+		return fmt.Errorf("%w: %d of %d samples belong to series whose definition is lost", ErrCorrupt, lost, len(refs)-begin)
 	}
 	return nil
+}
+
+func (r *replayer) logs(pos uint64, body []byte) error {
+	db := r.db
+	lines, err := decodeLogs(body)
+	if err != nil {
+		return err
+	}
+	kept := lines[:0]
+	lost := 0
+	for _, l := range lines {
+		ours, ok := r.refs.get(l.Ref)
+		if !ok || l.T < minTime || l.T >= maxTime {
+			lost++
+			continue
+		}
+		if pos < r.marks[headKey{chunkLogs, db.sources[ours>>32].name, l.T - mod(l.T, db.span)}] {
+			continue
+		}
+		l.Ref = ours
+		kept = append(kept, l)
+	}
+	db.applyLogsLocked(kept)
+	db.report.Replayed += uint64(len(kept))
+	if lost > 0 {
+		return fmt.Errorf("%w: %d of %d log lines belong to series whose definition is lost", ErrCorrupt, lost, len(lines))
+	}
+	return nil
+}
+
+// Appliers put samples into heads while the log is read on. Each has its own
+// series, by their ordinals, so that the samples of a series keep their order.
+// The reader makes all that they share, heads and their lists of series, and
+// waits for them before it changes a list that they may be using:
+//
+//	log ─► decode, find refs and heads ─► job ─┬─► applier: even ordinals
+//	                                           └─► applier: odd ordinals
+type appliers struct {
+	db      *DB
+	queues  []chan *applyJob
+	free    chan *applyJob
+	open    *applyJob // being filled; nil: none
+	pending sync.WaitGroup
+	ended   sync.WaitGroup
+	coders  []headCoder
+}
+
+// An applyJob is samples with the heads they belong to.
+type applyJob struct {
+	refs []Ref
+	t    []int64
+	v    []float64
+	runs []applyRun
+	left atomic.Int32 // appliers that are not done
+}
+
+// An applyRun is samples before end, from the end of the run before, of a head.
+type applyRun struct {
+	end    int
+	h      *head
+	series []headSeries
+}
+
+const (
+	jobSamples  = 16 << 10 // after which a job is handed on
+	jobsAtOnce  = 4
+	maxAppliers = 4
+)
+
+func startAppliers(db *DB) *appliers {
+	a := &appliers{db: db, free: make(chan *applyJob, jobsAtOnce)}
+	for range jobsAtOnce {
+		a.free <- new(applyJob)
+	}
+	a.coders = make([]headCoder, min(runtime.GOMAXPROCS(0), maxAppliers))
+	a.queues = make([]chan *applyJob, len(a.coders))
+	for i := range a.queues {
+		a.queues[i] = make(chan *applyJob, jobsAtOnce)
+		a.ended.Go(func() { a.run(uint32(i)) })
+	}
+	return a
+}
+
+func (a *appliers) run(mine uint32) {
+	c, n := &a.coders[mine], uint32(len(a.coders))
+	for job := range a.queues[mine] {
+		i := 0
+		for _, run := range job.runs {
+			refs, t, v := job.refs[i:run.end], job.t[i:run.end], job.v[i:run.end]
+			for j, ref := range refs {
+				if ord := uint32(ref); ord%n == mine {
+					run.h.add(&run.series[ord], c, t[j], v[j])
+				}
+			}
+			i = run.end
+		}
+		if job.left.Add(-1) == 0 {
+			a.free <- job
+		}
+		a.pending.Done()
+	}
+}
+
+// job returns the job to add samples to.
+func (a *appliers) job() *applyJob {
+	if a.open == nil {
+		a.open = <-a.free
+		a.open.refs, a.open.t, a.open.v, a.open.runs = a.open.refs[:0], a.open.t[:0], a.open.v[:0], a.open.runs[:0]
+	}
+	return a.open
+}
+
+// added finds the heads of the samples from begin on, and hands the job on once
+// it is large.
+func (a *appliers) added(begin int) {
+	job, db := a.open, a.db
+	seen := int64(minTime)
+	var run *applyRun
+	var s *source
+	for i := begin; i < len(job.refs); i++ {
+		ref, at := job.refs[i], job.t[i]
+		seen = max(seen, at)
+		if s == nil || s.number != uint32(ref>>32) {
+			s, run = db.sources[ref>>32], nil
+		}
+		if run == nil || at < run.h.start || at >= run.h.end {
+			job.runs = append(job.runs, applyRun{h: db.headLocked(s, &s.heads, at)})
+			run = &job.runs[len(job.runs)-1]
+			run.series = run.h.series
+		}
+		if ord := int(uint32(ref)); ord >= len(run.series) {
+			run = a.grow(run, len(s.keys))
+		}
+		run.end = i + 1
+	}
+	db.see(seen)
+	if len(job.refs) >= jobSamples {
+		a.flush()
+	}
+}
+
+// grow makes room for n series in the head of the open job's last run, which is
+// returned.
+func (a *appliers) grow(run *applyRun, n int) *applyRun {
+	h := run.h
+	if n > cap(h.series) {
+		a.pending.Wait() // the list will be another
+	}
+	h.grow(n)
+	for i := range a.open.runs {
+		if r := &a.open.runs[i]; r.h == h {
+			r.series = h.series
+		}
+	}
+	return run
+}
+
+func (a *appliers) flush() {
+	job := a.open
+	a.open = nil
+	if job == nil {
+		return
+	}
+	job.left.Store(int32(len(a.queues)))
+	a.pending.Add(len(a.queues))
+	for _, q := range a.queues {
+		q <- job
+	}
+}
+
+// wait returns when all samples are in their heads.
+func (a *appliers) wait() {
+	a.flush()
+	a.pending.Wait()
+}
+
+func (a *appliers) stop() {
+	a.flush()
+	for _, q := range a.queues {
+		close(q)
+	}
+	a.ended.Wait()
+	for i := range a.coders {
+		a.db.stats.duplicates.Add(a.coders[i].duplicates)
+	}
 }
