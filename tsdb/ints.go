@@ -47,8 +47,10 @@ type packing struct {
 // append appends the coding of x, 1 ≤ len(x) ≤ maxBlock.
 func (c *intCoder) append(dst []byte, x []int64) []byte {
 	if step, ok := constantStep(x); ok { // as what follows would, with less work
-		dst = append(dst, modeDelta, 0)
-		dst = binary.AppendVarint(dst, x[0])
+		if step == 0 {
+			return binary.AppendVarint(append(dst, 0, 0), x[0])
+		}
+		dst = binary.AppendVarint(append(dst, modeDelta, 0), x[0])
 		return binary.AppendVarint(dst, step)
 	}
 	mode := byte(0)
@@ -111,10 +113,11 @@ func (c *intCoder) append(dst []byte, x []int64) []byte {
 	return dst
 }
 
-// constantStep reports whether x rises or falls by the same step throughout.
+// constantStep reports whether x changes by the same step throughout, or not at
+// all.
 func constantStep(x []int64) (step int64, ok bool) {
-	if len(x) < 2 || x[0] == x[1] {
-		return 0, false
+	if len(x) < 2 {
+		return 0, true
 	}
 	step = x[1] - x[0]
 	for i := 2; i < len(x); i++ {
@@ -219,6 +222,9 @@ func cost(x []int64, base int64, most uint64) packing {
 		}
 		above += int(count[w])
 		patchBits += int(count[w]) * 8 * (1 + (w+6)/7) // a distance is mostly one byte
+		if patchBits >= p.bits {
+			break // it only grows
+		}
 	}
 	p.bits += 8 * varintLen(base)
 	return p

@@ -59,10 +59,18 @@ func decimal(v float64, e int) (d int64, ok bool) {
 	return d, math.Float64bits(float64(d)/pow10[e]) == math.Float64bits(v)
 }
 
+// noDecimal is the hint after a block whose values were no decimals: then a few
+// of the next tell whether to look closer.
+const noDecimal = maxExponent + 1
+
 // exponent returns the least exponent that suits a sample of v, beginning with
 // the hint, and whether most values are decimal at all.
 func exponent(v []float64, hint int) (e int, ok bool) {
-	step := max(len(v)/32, 1)
+	looks := 32
+	if hint == noDecimal {
+		looks, hint = 4, 0
+	}
+	step := max(len(v)/looks, 1)
 	best, bestMiss := 0, len(v)+1
 	total := (len(v) + step - 1) / step
 	if hint > 0 {
@@ -71,8 +79,9 @@ func exponent(v []float64, hint int) (e int, ok bool) {
 		for i := 0; i < len(v); i += step {
 			if _, ok := decimal(v[i], hint); !ok {
 				miss++
-			} else if _, ok := decimal(v[i], hint-1); !ok {
-				needed = true
+			} else if !needed {
+				_, ok := decimal(v[i], hint-1)
+				needed = !ok
 			}
 		}
 		if needed && miss*16 <= total {
@@ -97,7 +106,8 @@ func exponent(v []float64, hint int) (e int, ok bool) {
 }
 
 // appendValues appends the coding of v, 1 ≤ len(v) ≤ maxBlock. Hint is the
-// exponent that suited the block before; the one to hint next is returned.
+// exponent that suited the block before, or noDecimal, or 0; the one to hint next
+// is returned.
 func (c *coder) appendValues(dst []byte, v []float64, hint int) ([]byte, int) {
 	first := math.Float64bits(v[0])
 	same := true
@@ -130,7 +140,7 @@ func (c *coder) appendValues(dst []byte, v []float64, hint int) ([]byte, int) {
 	if ok && len(dst)-begin <= len(c.a) {
 		return dst, e
 	}
-	return append(dst[:begin], c.a...), 0
+	return append(dst[:begin], c.a...), noDecimal
 }
 
 func (c *coder) appendDecimal(dst []byte, v []float64, e int) ([]byte, int) {
