@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math"
+	"math/bits"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -42,25 +43,26 @@ func (h *head) grow(n int) {
 //	data  [ 256 ][ 256 ][ 128 ][ 32 ][ 32 ]    buffer ( t v, t v, ... )
 //	                     ^ young
 //
-// The buffer costs nothing while all its values are the same and its times have
-// a constant step; otherwise vals holds the values, and odd the times. So a
-// sample of an ordinary series touches two cache lines.
+// The buffer has 32 slots, one for each step of time, so that a gap costs nothing
+// and a sample that is a little late finds its place. It needs no memory while all
+// its values are the same. Otherwise vals holds the values; where times follow no
+// step, odd holds them. So a sample of an ordinary series touches two cache lines.
 //
-// All of data is older than all of the buffer. Late samples lie among those of
-// data and count above them. Data is only ever appended to or replaced, so a
+// All of data is older than all of the buffer. Late samples lie before the buffer
+// and count above those of data. Data is only ever appended to or replaced, so a
 // reader may keep the slice.
 type headSeries struct {
 	data   []byte
 	vals   *[bufSize]float64 // nil: each value in the buffer is same
 	odd    *oddBuf           // mostly nil
 	same   float64
-	first  uint32 // time of the first sample in the buffer, since the head's start
-	step   uint32 // if steady and n > 1
-	packed uint32 // time of the last sample in data, if there are any
-	n      uint8  // samples in the buffer
+	first  uint32 // of the buffer, since the head's start; if that is empty: the last of data
+	step   uint32 // between slots, if n > 1; may be that of the buffer before if not
+	filled uint32 // bit i: slot i has a sample
+	n      uint8  // slots up to the last that is filled
 	nYoung uint8  // buffers packed since the last block of 256
 	hint   uint8  // exponent
-	steady bool   // sample i of the buffer is at first + i·step; else at odd.t[i]
+	steady bool   // slot i is at first + i·step; else at odd.t[i], and all are filled
 }
 
 const (
@@ -74,7 +76,7 @@ const (
 const (
 	headSeriesBytes = 64
 	headValsBytes   = bufSize * 8
-	headOddBytes    = bufSize*4 + 48
+	headOddBytes    = bufSize*4 + 24
 )
 
 // An oddBuf holds what a series needs that is not steady.
@@ -84,18 +86,12 @@ type oddBuf struct {
 }
 
 // lateBuf holds late samples as they came.
-type lateBuf struct {
-	t []int64
-	v []float64
-}
+type lateBuf []sample
 
 // sorted returns the samples by time, of those at one time the last, valid until
 // c is used again.
-func (l *lateBuf) sorted(c *headCoder) ([]int64, []float64) {
-	c.pairs, c.lateT, c.lateV = c.pairs[:0], c.lateT[:0], c.lateV[:0]
-	for i, t := range l.t {
-		c.pairs = append(c.pairs, sample{t, l.v[i]})
-	}
+func (l lateBuf) sorted(c *headCoder) ([]int64, []float64) {
+	c.pairs, c.lateT, c.lateV = append(c.pairs[:0], l...), c.lateT[:0], c.lateV[:0]
 	slices.SortStableFunc(c.pairs, func(a, b sample) int { return cmp.Compare(a.t, b.t) })
 	for _, p := range c.pairs {
 		if n := len(c.lateT); n > 0 && c.lateT[n-1] == p.t {
@@ -113,7 +109,7 @@ type sample struct {
 	v float64
 }
 
-func (s *headSeries) hasLate() bool { return s.odd != nil && len(s.odd.late.t) > 0 }
+func (s *headSeries) hasLate() bool { return s.odd != nil && len(s.odd.late) > 0 }
 
 func (s *headSeries) empty() bool { return s.n == 0 && len(s.data) == 0 && !s.hasLate() }
 
@@ -122,31 +118,73 @@ func (s *headSeries) empty() bool { return s.n == 0 && len(s.data) == 0 && !s.ha
 func (h *head) add(s *headSeries, c *headCoder, t int64, v float64) (replaced bool) {
 	off, n := uint32(t-h.start), s.n
 	if n < 2 || !s.steady || uint64(off) != uint64(s.first)+uint64(n)*uint64(s.step) {
-		switch {
-		case len(s.data) > 0 && off <= s.packed:
-			h.addLate(s, c, t, v)
-			return false
-		case n == 0:
-			s.first, s.steady = off, true
-		case n == 1 && s.steady && off > s.first:
-			s.step = off - s.first
-		default:
+		slot, ok := h.place(s, c, off)
+		if !ok {
+			if len(s.data) > 0 && (off < s.first || off == s.first && s.n == 0) {
+				h.addLate(s, c, t, v)
+				return false
+			}
 			return h.addOdd(s, c, off, v)
 		}
+		if s.filled&(1<<slot) != 0 && s.n > 0 {
+			h.put(s, slot, v)
+			return true
+		}
+		n = slot
 	}
-	switch {
-	case s.vals != nil:
-		s.vals[n%bufSize] = v
-	case n == 0:
-		s.same = v
-	case math.Float64bits(v) != math.Float64bits(s.same):
-		h.spread(s)
-		s.vals[n%bufSize] = v
-	}
-	if s.n++; s.n == bufSize {
+	h.put(s, n, v)
+	s.filled |= 1 << n
+	if s.n = max(s.n, n+1); s.n == bufSize {
 		h.pack(s, c)
 	}
 	return false
+}
+
+// place finds the slot of a sample that is not the next. It is false if there is
+// none: the sample is late, or follows no step.
+func (h *head) place(s *headSeries, c *headCoder, off uint32) (slot uint8, ok bool) {
+	if s.n == 0 {
+		if len(s.data) > 0 && off <= s.first {
+			return 0, false
+		}
+		s.first, s.steady, s.filled = off, true, 0
+		return 0, true
+	}
+	if !s.steady || off < s.first {
+		return 0, false
+	}
+	d := off - s.first
+	if s.n == 1 && d > 0 && (s.step == 0 || d%s.step != 0 || d/s.step >= bufSize) {
+		s.step = d
+	}
+	switch {
+	case d == 0:
+		return 0, true
+	case s.step == 0 || d%s.step != 0:
+		return 0, false
+	case d/s.step < bufSize:
+		return uint8(d / s.step), true
+	case bits.OnesCount32(s.filled) < bufSize*3/4:
+		return 0, false
+	}
+	h.pack(s, c) // nearly full, and the next is far away
+	s.first, s.steady, s.filled = off, true, 0
+	return 0, true
+}
+
+// put sets the value of a slot.
+func (h *head) put(s *headSeries, slot uint8, v float64) {
+	switch {
+	case s.vals != nil:
+	case s.n == 0:
+		s.same = v
+		return
+	case math.Float64bits(v) == math.Float64bits(s.same):
+		return
+	default:
+		h.spread(s)
+	}
+	s.vals[slot%bufSize] = v
 }
 
 // spread makes room for values that differ.
@@ -176,73 +214,114 @@ func (h *head) trim(s *headSeries) {
 
 // times appends the times of the buffer to dst.
 func (s *headSeries) times(dst []int64, start int64) []int64 {
-	for i := range int64(s.n) {
-		off := int64(s.first) + i*int64(s.step)
-		if i == 0 {
-			off = int64(s.first) // the step is not known yet
+	if !s.steady {
+		for _, off := range s.slots() {
+			dst = append(dst, start+int64(off))
 		}
-		if !s.steady {
-			off = int64(s.odd.t[i])
+		return dst
+	}
+	t := start + int64(s.first)
+	for i := range s.n {
+		if s.filled>>i&1 != 0 {
+			dst = append(dst, t)
 		}
-		dst = append(dst, start+off)
+		t += int64(s.step)
 	}
 	return dst
+}
+
+// slots returns the times in odd.
+func (s *headSeries) slots() []uint32 {
+	if s.odd == nil {
+		return nil
+	}
+	return s.odd.t[:s.n]
 }
 
 // values appends the values of the buffer to dst.
 func (s *headSeries) values(dst []float64) []float64 {
-	if s.vals != nil {
+	if s.vals != nil && s.full() {
 		return append(dst, s.vals[:s.n]...)
 	}
-	for range s.n {
-		dst = append(dst, s.same)
+	for i := range s.n {
+		switch {
+		case s.filled>>i&1 == 0:
+		case s.vals != nil:
+			dst = append(dst, s.vals[i])
+		default:
+			dst = append(dst, s.same)
+		}
 	}
 	return dst
 }
 
+// full reports whether all slots up to n are filled.
+func (s *headSeries) full() bool { return s.filled == 1<<s.n-1 }
+
 // addOdd puts a sample into the buffer, which is not empty, at any place.
 func (h *head) addOdd(s *headSeries, c *headCoder, off uint32, v float64) (replaced bool) {
-	n := int(s.n)
 	if s.steady {
-		o := h.makeOdd(s)
-		o.t[0] = s.first
-		for i := 1; i < n; i++ {
-			o.t[i] = s.first + uint32(i)*s.step
-		}
-		s.steady = false
+		h.unstep(s)
 	}
-	if s.vals == nil && math.Float64bits(v) != math.Float64bits(s.same) {
-		h.spread(s)
-	}
+	n := int(s.n)
 	t := &s.odd.t
 	i, found := n, false
 	if off <= t[n-1] {
 		i, found = slices.BinarySearch(t[:n], off)
 	}
+	h.putOdd(s, i, found, v)
 	if found {
-		if s.vals != nil {
-			s.vals[i] = v
-		}
 		return true
 	}
 	copy(t[i+1:n+1], t[i:n])
 	t[i] = off
-	if s.vals != nil {
-		copy(s.vals[i+1:n+1], s.vals[i:n])
-		s.vals[i] = v
-	}
-	if s.n++; s.n == bufSize {
+	s.first = t[0]
+	s.n++
+	s.filled = 1<<s.n - 1
+	if s.n == bufSize {
 		h.pack(s, c)
 	}
 	return false
 }
 
+// putOdd sets value i, or inserts one there.
+func (h *head) putOdd(s *headSeries, i int, found bool, v float64) {
+	if s.vals == nil {
+		if math.Float64bits(v) == math.Float64bits(s.same) {
+			return
+		}
+		h.spread(s)
+	}
+	if !found {
+		copy(s.vals[i+1:s.n+1], s.vals[i:s.n])
+	}
+	s.vals[i] = v
+}
+
+// unstep moves the samples of a steady buffer together, and their times to odd.
+func (h *head) unstep(s *headSeries) {
+	o, n := h.makeOdd(s), uint8(0)
+	for i := range s.n {
+		if s.filled>>i&1 == 0 {
+			continue
+		}
+		o.t[n] = s.first + uint32(i)*s.step
+		if s.vals != nil {
+			s.vals[n] = s.vals[i]
+		}
+		n++
+	}
+	s.n, s.steady, s.filled = n, false, 1<<n-1
+}
+
 func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) {
 	l := &h.makeOdd(s).late
-	before := cap(l.t)
-	l.t, l.v = append(l.t, t), append(l.v, v)
-	h.bytes.Add(16 * int64(cap(l.t)-before))
-	if len(l.t) >= lateSize {
+	if len(*l) == cap(*l) {
+		*l = slices.Grow(*l, max(16, len(*l)))
+		h.bytes.Add(16 * int64(cap(*l)-len(*l)))
+	}
+	*l = append(*l, sample{t, v})
+	if len(*l) >= lateSize {
 		h.fold(s, c)
 	}
 }
@@ -303,14 +382,17 @@ func (h *head) pack(s *headSeries, c *headCoder) {
 		at = lastBlocks(s.data, youngSize/2)
 	}
 	h.unpack(c, s.data[at:])
+	have := len(c.allT)
 	c.allT, c.allV = s.times(c.allT, h.start), s.values(c.allV)
 	n := len(c.allT)
-	s.packed = uint32(c.allT[n-1] - h.start)
-	if s.vals != nil && same(c.allV[n-bufSize:]) { // it may remain so
+	if s.vals != nil && same(c.allV[have:]) { // they may remain so
 		s.vals = nil
 		h.bytes.Add(-headValsBytes)
 	}
-	s.n = 0
+	if (n-have)*2 <= int(s.n) {
+		s.step = 0 // it has become longer
+	}
+	s.first, s.n, s.filled = uint32(c.allT[n-1]-h.start), 0, 0
 	h.trim(s)
 	c.out = h.appendPacked(c, c.out[:0], s, c.allT, c.allV)
 	if at < len(s.data) { // its bytes may be in a reader's hands: make new ones
@@ -410,8 +492,8 @@ func (h *head) fold(s *headSeries, c *headCoder) {
 	c.out = h.appendRuns(c, c.out[:0], s, c.mergedT, c.mergedV)
 	h.replace(s, at, c.out)
 	s.nYoung = 0
-	h.bytes.Add(-(16 * int64(cap(s.odd.late.t))))
-	s.odd.late = lateBuf{}
+	h.bytes.Add(-16 * int64(cap(s.odd.late)))
+	s.odd.late = nil
 	h.trim(s)
 }
 
@@ -452,9 +534,9 @@ func (h *head) view(ord uint32, w *headView) bool {
 	s := &h.series[ord]
 	w.start, w.data = h.start, s.data
 	w.t, w.v = s.times(w.t[:0], h.start), s.values(w.v[:0])
-	w.late.t, w.late.v = w.late.t[:0], w.late.v[:0]
+	w.late = w.late[:0]
 	if s.hasLate() {
-		w.late.t, w.late.v = append(w.late.t, s.odd.late.t...), append(w.late.v, s.odd.late.v...)
+		w.late = append(w.late, s.odd.late...)
 	}
 	return true
 }
@@ -465,7 +547,7 @@ func (w *headView) samples(c *headCoder) ([]int64, []float64) {
 	c.allT, c.allV = c.allT[:0], c.allV[:0]
 	h.unpack(c, w.data)
 	c.allT, c.allV = append(c.allT, w.t...), append(c.allV, w.v...)
-	if len(w.late.t) == 0 {
+	if len(w.late) == 0 {
 		return c.allT, c.allV
 	}
 	lt, lv := w.late.sorted(c)
@@ -483,7 +565,7 @@ func (h *head) set(ord uint32, c *headCoder, t []int64, v []float64) {
 		h.bytes.Add(-headValsBytes)
 	}
 	if s.odd != nil {
-		h.bytes.Add(-(headOddBytes + 16*int64(cap(s.odd.late.t))))
+		h.bytes.Add(-(headOddBytes + 16*int64(cap(s.odd.late))))
 	}
 	*s = headSeries{hint: s.hint}
 	if len(t) == 0 {
@@ -491,6 +573,6 @@ func (h *head) set(ord uint32, c *headCoder, t []int64, v []float64) {
 	}
 	c.out = h.appendRuns(c, c.out[:0], s, t, v)
 	s.data = append([]byte(nil), c.out...)
-	s.packed = uint32(t[len(t)-1] - h.start)
+	s.first = uint32(t[len(t)-1] - h.start)
 	h.bytes.Add(int64(cap(s.data)))
 }

@@ -59,9 +59,7 @@ func (c *intCoder) append(dst []byte, x []int64) []byte {
 		if g = divisor(x); g > 1 {
 			mode |= modeDivisor
 			origin = x[0]
-			for i, v := range x {
-				c.scaled[i] = (v - origin) / int64(g)
-			}
+			divide(c.scaled[:len(x)], x, origin, g)
 			x = c.scaled[:len(x)]
 		}
 	}
@@ -111,6 +109,20 @@ func (c *intCoder) append(dst []byte, x []int64) []byte {
 		}
 	}
 	return dst
+}
+
+// divide sets dst to (x − origin) / g, which leaves no remainder: then a shift
+// and a multiplication modulo 2^64 by the inverse of what is odd of g do it.
+func divide(dst, x []int64, origin int64, g uint64) {
+	shift := bits.TrailingZeros64(g)
+	odd := g >> shift
+	inverse := odd*3 ^ 2 // right in 5 bits; each step doubles them
+	for range 4 {
+		inverse *= 2 - odd*inverse
+	}
+	for i, v := range x {
+		dst[i] = (v - origin) >> shift * int64(inverse)
+	}
 }
 
 // constantStep reports whether x changes by the same step throughout, or not at
