@@ -27,7 +27,7 @@ var systems = []system{
 	{"payments", false, "one charge for many retries: idempotency keys and a ledger"},
 	{"exchange", false, "an order book that replays to the same trades"},
 	{"ratelimiter", false, "who may pass: five policies, one machine and many"},
-	{"metrics", false, "logs and metrics into windows, and a time series store"},
+	{"metrics", true, "logs into windows and series: what a killed broker loses, and a log replays"},
 	{"activeusers", false, "how many distinct users, in kilobytes"},
 	{"leaderboard", false, "the most frequent of billions, approximately now and exactly later"},
 	{"catalog", false, "a cart that several leaders edit at the same time"},

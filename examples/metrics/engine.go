@@ -1,0 +1,31 @@
+//go:build !engines
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ashlar-go/ashlar/blob"
+	"github.com/ashlar-go/ashlar/stream"
+)
+
+// openLog opens the log: here always the one in a directory. See engine_tagged.go
+// for those past one machine.
+func openLog(_ context.Context, url, dir string) (stream.Transactor, error) {
+	if url != "" {
+		return nil, errEngines
+	}
+	return stream.OpenLocal(dir, nil)
+}
+
+var errEngines = errors.New("-log needs the clients of other systems, which this program was built without: go run -tags engines ./examples/metrics -log " +
+	"kafka://HOST:PORT or nats://HOST:PORT, in the folder examples with GOWORK=off")
+
+// exportParquet would write the archive for Spark and DuckDB.
+func exportParquet(_ context.Context, w io.Writer, _ blob.Store) error {
+	fmt.Fprintln(w, "as Parquet too with -tags engines")
+	return nil
+}
