@@ -24,9 +24,8 @@
 //   - [Generations] forgets: items of the oldest period are dropped all at once.
 //     That is the filter in front of a store of idempotency keys.
 //
-// How many different items there were is a question for HyperLogLog, and how
-// often each was there one for a count-min sketch (packages hll and cms, which
-// are planned).
+// How many different items there were is a question for package hll, and how
+// often each was there one for a count-min sketch (package cms, which is planned).
 //
 // # In a distributed system
 //

@@ -2,7 +2,7 @@
 // for the same number of items and the same rate:
 //
 //	cd bench/bloom && GOWORK=off go test -bench Vs .
-package bloom_test
+package sketches_test
 
 import (
 	"fmt"
@@ -42,7 +42,7 @@ type filter struct {
 	bytes int64
 }
 
-func ours(b *testing.B, n uint64) filter {
+func blocked(b *testing.B, n uint64) filter {
 	f, err := bloom.New(n, rate)
 	if err != nil {
 		b.Fatal(err)
@@ -50,7 +50,7 @@ func ours(b *testing.B, n uint64) filter {
 	return filter{func(h uint64) { f.AddHash(h) }, f.ContainsHash, int64(f.Bits() / 8)}
 }
 
-func blob(b *testing.B, n uint64) filter {
+func greatroar(b *testing.B, n uint64) filter {
 	f := blobloom.NewOptimized(blobloom.Config{Capacity: n, FPRate: rate})
 	return filter{f.Add, f.Has, int64(f.NumBits() / 8)}
 }
@@ -74,7 +74,7 @@ func wrong(b *testing.B, f filter, n int) float64 {
 var sink bool
 
 func compare(b *testing.B, n int, make func(b *testing.B, n uint64) filter, what string) {
-	sides := [2]filter{ours(b, uint64(n)), make(b, uint64(n))}
+	sides := [2]filter{blocked(b, uint64(n)), make(b, uint64(n))}
 	var rates [2]float64
 	for i, f := range sides {
 		for _, h := range hashes[:n] {
@@ -110,15 +110,15 @@ func compare(b *testing.B, n int, make func(b *testing.B, n uint64) filter, what
 	versus.Run(b, versus.Case{Ours: side(0), Theirs: side(1)})
 }
 
-// BenchmarkVs compares filters for 1 % false answers.
-func BenchmarkVs(b *testing.B) {
+// bloomVs compares filters for 1 % false answers.
+func bloomVs(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
 		for _, what := range []string{"add", "hit", "miss"} {
-			b.Run(fmt.Sprintf("%s-%d/blobloom", what, n), func(b *testing.B) { compare(b, n, blob, what) })
+			b.Run(fmt.Sprintf("bloom-%s-%d/blobloom", what, n), func(b *testing.B) { compare(b, n, greatroar, what) })
 		}
 	}
 	const n = 1_000_000
-	b.Run("key-hit/bits-and-blooms", func(b *testing.B) {
+	b.Run("bloom-key-hit/bits-and-blooms", func(b *testing.B) {
 		f, err := bloom.New(n, rate)
 		if err != nil {
 			b.Fatal(err)
@@ -146,7 +146,7 @@ func BenchmarkVs(b *testing.B) {
 			},
 		})
 	})
-	b.Run("key-hit/blobloom+xxhash", func(b *testing.B) {
+	b.Run("bloom-key-hit/blobloom+xxhash", func(b *testing.B) {
 		f, err := bloom.New(n, rate)
 		if err != nil {
 			b.Fatal(err)
@@ -172,7 +172,7 @@ func BenchmarkVs(b *testing.B) {
 			},
 		})
 	})
-	b.Run("concurrent-add/blobloom", func(b *testing.B) {
+	b.Run("bloom-concurrent/blobloom", func(b *testing.B) {
 		c, err := bloom.NewConcurrent(n, rate)
 		if err != nil {
 			b.Fatal(err)
