@@ -458,8 +458,11 @@ func testTransactionsCount(t *testing.T, log stream.Log) {
 	for i := range n {
 		appendTo(t, l, in, strconv.Itoa(i))
 	}
-	next := int64(0)
-	for next < n {
+	next, end, err := l.Bounds(ctx, in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for next < end {
 		var b stream.Batch
 		b.MaxBytes = 64
 		if err := l.Read(unhurried(t), in, next, &b); err != nil {
