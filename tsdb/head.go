@@ -3,6 +3,7 @@ package tsdb
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/bits"
 	"slices"
@@ -329,9 +330,10 @@ func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) {
 // A headCoder has what packing needs. One serves all heads.
 type headCoder struct {
 	coder
-	block      blockBuf
 	t          [maxBlock]int64
+	grid       [gridSlots / 8]byte
 	out        []byte
+	whole      []byte
 	allT       []int64
 	allV       []float64
 	mergedT    []int64
@@ -339,13 +341,30 @@ type headCoder struct {
 	pairs      []sample
 	lateT      []int64
 	lateV      []float64
+	taken      lateBuf
 	duplicates uint64
 }
 
-// The blocks in data have a header: time since the head's start of the first
-// sample, 4 bytes, and size, 2 bytes, of which a block of packedSize needs few.
-// Their times are counted from the first sample.
-const packedHeader = 6
+// The blocks in data, which never leave the memory:
+//
+//	4  time of the first sample since the head's start
+//	2  size of the rest, of which a block of packedSize needs few
+//	   n (uvarint)
+//	1  kind of the times: step, grid or free
+//	   step: the step (uvarint)
+//	   grid: the step, the number of slots (uvarints), a bit for each slot, 1 if
+//	         there is a sample
+//	   free: integers, counted from the first
+//	   values, as in a file
+const (
+	packedHeader = 6
+
+	timesStep = 0
+	timesGrid = 1
+	timesFree = 2
+
+	gridSlots = 4 * packedSize // of the largest grid
+)
 
 func packedStart(data []byte) uint32 { return binary.LittleEndian.Uint32(data) }
 
@@ -356,13 +375,10 @@ func (h *head) appendPacked(c *headCoder, dst []byte, s *headSeries, t []int64, 
 	dst = binary.LittleEndian.AppendUint32(dst, uint32(t[0]-h.start))
 	dst = append(dst, 0, 0)
 	begin := len(dst)
-	rel := c.t[:len(t)]
-	for i, at := range t {
-		rel[i] = at - t[0]
-	}
-	hint := [1]int{int(s.hint)}
-	dst = c.appendBlock(dst, rel, hint[:], v)
-	s.hint = uint8(hint[0])
+	dst = binary.AppendUvarint(dst, uint64(len(t)))
+	dst = c.appendTimes(dst, t, int64(s.step))
+	dst, hint := c.appendValues(dst, v, int(s.hint))
+	s.hint = uint8(hint)
 	if len(dst)-begin > math.MaxUint16 {
 		panic("tsdb: a block of 256 samples takes 64 KiB")
 	}
@@ -370,9 +386,90 @@ func (h *head) appendPacked(c *headCoder, dst []byte, s *headSeries, t []int64, 
 	return dst
 }
 
+// appendTimes appends the times of a block, which may follow a step.
+func (c *headCoder) appendTimes(dst []byte, t []int64, step int64) []byte {
+	if one, ok := constantStep(t); ok {
+		return binary.AppendUvarint(append(dst, timesStep), uint64(one))
+	}
+	if step == 0 {
+		step = t[1] - t[0]
+	}
+	clear(c.grid[:])
+	c.grid[0] = 1
+	slot, fits := int64(0), true
+	for i := 1; i < len(t) && fits; i++ {
+		if d := t[i] - t[i-1]; d == step {
+			slot++
+		} else {
+			slot += d / step
+			fits = d%step == 0
+		}
+		if fits = fits && slot < gridSlots; fits {
+			c.grid[slot/8] |= 1 << (slot % 8)
+		}
+	}
+	if fits && slot < 4*int64(len(t)) {
+		dst = binary.AppendUvarint(append(dst, timesGrid), uint64(step))
+		dst = binary.AppendUvarint(dst, uint64(slot+1))
+		return append(dst, c.grid[:slot/8+1]...)
+	}
+	rel := c.t[:len(t)]
+	for i, at := range t {
+		rel[i] = at - t[0]
+	}
+	return c.intCoder.append(append(dst, timesFree), rel)
+}
+
+// unpack appends the samples of packed blocks to allT and allV.
+func (h *head) unpack(c *headCoder, data []byte) {
+	for len(data) > 0 {
+		end := packedEnd(data)
+		r := reader{b: data[packedHeader:end]}
+		n := int(r.uvarint())
+		have := len(c.allT)
+		c.allT, c.allV = slices.Grow(c.allT, n)[:have+n], slices.Grow(c.allV, n)[:have+n]
+		rest, err := c.times(c.allT[have:], h.start+int64(packedStart(data)), &r)
+		if err == nil {
+			rest, err = decodeValues(c.allV[have:], c.ints[:n], rest)
+		}
+		if err != nil || len(rest) > 0 {
+			panic(fmt.Sprint("tsdb: packed samples: ", err)) // our own bytes, in memory
+		}
+		data = data[end:]
+	}
+}
+
+// times decodes the times of a block that begins at first.
+func (c *headCoder) times(t []int64, first int64, r *reader) (rest []byte, err error) {
+	switch r.byte() {
+	case timesStep:
+		step := int64(r.uvarint())
+		for i := range t {
+			t[i] = first
+			first += step
+		}
+	case timesGrid:
+		step, slots := int64(r.uvarint()), int(r.uvarint())
+		i := 0
+		for _, b := range r.bytes((slots + 7) / 8) {
+			for ; b != 0 && i < len(t); b &= b - 1 {
+				t[i] = first + step*int64(bits.TrailingZeros8(b))
+				i++
+			}
+			first += 8 * step
+		}
+	case timesFree:
+		rest, err := decodeInts(t, r.b)
+		for i := range t {
+			t[i] += first
+		}
+		return rest, err
+	}
+	return r.b, nil
+}
+
 // pack moves the buffer to data.
 func (h *head) pack(s *headSeries, c *headCoder) {
-	c.allT, c.allV = c.allT[:0], c.allV[:0]
 	at := len(s.data)
 	s.nYoung++
 	switch s.nYoung { // join the young?
@@ -380,7 +477,9 @@ func (h *head) pack(s *headSeries, c *headCoder) {
 		at = lastBlocks(s.data, youngSize/2-1)
 	case youngSize:
 		at = lastBlocks(s.data, youngSize/2)
+		s.nYoung = 0
 	}
+	c.allT, c.allV = c.allT[:0], c.allV[:0]
 	h.unpack(c, s.data[at:])
 	have := len(c.allT)
 	c.allT, c.allV = s.times(c.allT, h.start), s.values(c.allV)
@@ -393,19 +492,48 @@ func (h *head) pack(s *headSeries, c *headCoder) {
 		s.step = 0 // it has become longer
 	}
 	s.first, s.n, s.filled = uint32(c.allT[n-1]-h.start), 0, 0
-	h.trim(s)
-	c.out = h.appendPacked(c, c.out[:0], s, c.allT, c.allV)
-	if at < len(s.data) { // its bytes may be in a reader's hands: make new ones
-		h.replace(s, at, c.out)
-	} else {
-		if n := len(s.data) + len(c.out); n > cap(s.data) {
-			s.data = h.resized(s.data, n)
+	t, v := c.allT, c.allV
+	if at < len(s.data) && s.hasLate() { // what is late for these blocks costs little now
+		if late := h.takeLate(s, c, h.start+int64(packedStart(s.data[at:]))); len(late) > 0 {
+			t, v = h.join(c, late)
 		}
+	}
+	h.trim(s)
+	c.out = h.appendRuns(c, c.out[:0], s, t, v)
+	if at == len(s.data) && at+len(c.out) <= cap(s.data) {
 		s.data = append(s.data, c.out...)
+		return
 	}
-	if s.nYoung == youngSize {
-		s.nYoung = 0
+	h.replace(c, s, at, c.out) // bytes in a reader's hands stay as they are
+}
+
+// takeLate takes away the late samples from a time on, in the order in which
+// they came, valid until c is used again.
+func (h *head) takeLate(s *headSeries, c *headCoder, from int64) lateBuf {
+	c.taken = c.taken[:0]
+	kept := s.odd.late[:0]
+	for _, x := range s.odd.late {
+		if x.t >= from {
+			c.taken = append(c.taken, x)
+		} else {
+			kept = append(kept, x)
+		}
 	}
+	s.odd.late = kept
+	if len(kept) == 0 {
+		h.bytes.Add(-16 * int64(cap(kept)))
+		s.odd.late = nil
+	}
+	return c.taken
+}
+
+// join merges late samples with those in allT and allV.
+func (h *head) join(c *headCoder, late lateBuf) ([]int64, []float64) {
+	lt, lv := late.sorted(c)
+	n := len(c.allT) + len(lt)
+	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, lt, lv)
+	c.duplicates += uint64(n - len(c.mergedT))
+	return c.mergedT, c.mergedV
 }
 
 // same reports whether all values are the same.
@@ -430,52 +558,32 @@ func lastBlocks(data []byte, k int) int {
 	return at[(n-k)%4]
 }
 
-// resized returns a copy of data with room for size bytes in all, and what the
-// allocator would waste otherwise.
-func (h *head) resized(data []byte, size int) []byte {
-	out := append(slices.Grow([]byte(nil), size), data...)
-	h.bytes.Add(int64(cap(out) - cap(data)))
-	return out
-}
-
-// replace puts tail in place of data from at on.
-func (h *head) replace(s *headSeries, at int, tail []byte) {
-	out := slices.Grow([]byte(nil), at+len(tail))
+// replace puts tail in place of data from at on, in new memory without room that
+// the allocator would not waste anyway.
+func (h *head) replace(c *headCoder, s *headSeries, at int, tail []byte) {
+	c.whole = append(append(c.whole[:0], s.data[:at]...), tail...)
+	out := append([]byte(nil), c.whole...) // which clears nothing
 	h.bytes.Add(int64(cap(out) - cap(s.data)))
-	s.data = append(append(out, s.data[:at]...), tail...)
+	s.data = out
 }
 
-// appendRuns appends blocks of packedSize.
+// appendRuns appends blocks of nearly equal size, at most packedSize.
 func (h *head) appendRuns(c *headCoder, dst []byte, s *headSeries, t []int64, v []float64) []byte {
-	for len(t) > 0 {
-		n := min(len(t), packedSize)
+	for blocks := (len(t) + packedSize - 1) / packedSize; blocks > 0; blocks-- {
+		n := (len(t) + blocks - 1) / blocks
 		dst = h.appendPacked(c, dst, s, t[:n], v[:n])
 		t, v = t[n:], v[n:]
 	}
 	return dst
 }
 
-// unpack appends the samples of packed blocks to allT and allV.
-func (h *head) unpack(c *headCoder, data []byte) {
-	for len(data) > 0 {
-		end := packedEnd(data)
-		t, v, err := c.block.decode(data[packedHeader:end], 1)
-		if err != nil {
-			panic(err) // our own bytes, in memory
-		}
-		first := h.start + int64(packedStart(data))
-		for _, rel := range t {
-			c.allT = append(c.allT, first+rel)
-		}
-		c.allV = append(c.allV, v...)
-		data = data[end:]
-	}
-}
-
 // fold joins the late samples with the blocks among which they lie.
 func (h *head) fold(s *headSeries, c *headCoder) {
-	lt, lv := s.odd.late.sorted(c)
-	first := uint32(lt[0] - h.start)
+	least := s.odd.late[0].t
+	for _, x := range s.odd.late {
+		least = min(least, x.t)
+	}
+	first := uint32(least - h.start)
 	at := 0
 	for { // to the last block that begins at or before first
 		next := at + packedEnd(s.data[at:])
@@ -486,14 +594,10 @@ func (h *head) fold(s *headSeries, c *headCoder) {
 	}
 	c.allT, c.allV = c.allT[:0], c.allV[:0]
 	h.unpack(c, s.data[at:])
-	n := len(c.allT)
-	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, lt, lv)
-	c.duplicates += uint64(n + len(lt) - len(c.mergedT))
-	c.out = h.appendRuns(c, c.out[:0], s, c.mergedT, c.mergedV)
-	h.replace(s, at, c.out)
+	t, v := h.join(c, h.takeLate(s, c, minTime))
+	c.out = h.appendRuns(c, c.out[:0], s, t, v)
+	h.replace(c, s, at, c.out)
 	s.nYoung = 0
-	h.bytes.Add(-16 * int64(cap(s.odd.late)))
-	s.odd.late = nil
 	h.trim(s)
 }
 
@@ -550,11 +654,7 @@ func (w *headView) samples(c *headCoder) ([]int64, []float64) {
 	if len(w.late) == 0 {
 		return c.allT, c.allV
 	}
-	lt, lv := w.late.sorted(c)
-	n := len(c.allT) + len(lt)
-	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, lt, lv)
-	c.duplicates += uint64(n - len(c.mergedT))
-	return c.mergedT, c.mergedV
+	return h.join(c, w.late)
 }
 
 // set replaces what the head has of a series.

@@ -41,7 +41,8 @@ type packing struct {
 	base    int64
 	width   int
 	patches int
-	bits    int // cost of packed values and patches
+	bits    int    // cost of packed values and patches
+	least   uint64 // all values are at least this far from 0 on one side; 0: they are not
 }
 
 // append appends the coding of x, 1 ≤ len(x) ≤ maxBlock.
@@ -73,15 +74,13 @@ func (c *intCoder) append(dst []byte, x []int64) []byte {
 			d[i] = x[i+1] - x[i]
 		}
 		delta := choose(d)
-		switch {
-		case delta.width == 0 && delta.patches == 0 && delta.base != 0: // a constant step
+		cost := delta.bits + 8*varintLen(x[0])
+		if cost >= leastBits(len(x), delta.least) {
+			p = choose(x)
+		}
+		if p.bits == 0 || cost < p.bits {
 			p, packed = delta, d
 			mode |= modeDelta
-		default:
-			if p = choose(x); delta.bits+8*varintLen(x[0]) < p.bits {
-				p, packed = delta, d
-				mode |= modeDelta
-			}
 		}
 	}
 	if p.patches > 0 {
@@ -182,10 +181,17 @@ func choose(x []int64) packing {
 	for _, v := range x {
 		lo, hi = min(lo, v), max(hi, v)
 	}
+	least := uint64(0)
+	if lo > 0 {
+		least = uint64(lo)
+	} else if hi < 0 {
+		least = -uint64(hi)
+	}
 	if lo == hi {
-		return packing{base: lo, bits: 8 * varintLen(lo)}
+		return packing{base: lo, bits: 8 * varintLen(lo), least: least}
 	}
 	p := cost(x, lo, uint64(hi-lo))
+	p.least = least
 	if len(x) < 16 || p.bits < 2*len(x) {
 		return p
 	}
@@ -203,10 +209,21 @@ func choose(x []int64) packing {
 	spread := uint64(few[14] - few[0])
 	if base := few[0] - int64(spread/16); base > lo && uint64(hi-lo) > 2*spread {
 		if alt := cost(x, base, 1<<63); alt.bits < p.bits {
+			alt.least = least
 			return alt
 		}
 	}
 	return p
+}
+
+// leastBits returns a bound of what choose finds for n values that rise, or fall,
+// by at least d > 0 each: then w bits hold no more than 2^w/d of them, and a patch
+// costs 16 bits or more. So it is best to hold all but one, or to patch all.
+func leastBits(n int, d uint64) int {
+	if hi, spread := bits.Mul64(d, uint64(n-1)); hi == 0 && spread > 0 {
+		return min(n*(bits.Len64(spread)-1), 16*(n-2))
+	}
+	return 0
 }
 
 // cost returns the cheapest packing of x over the base, from which no value is
