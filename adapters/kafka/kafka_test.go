@@ -67,3 +67,10 @@ func TestConformanceReal(t *testing.T) {
 		return dial(t, strings.Split(addrs, ","), &Options{Prefix: prefix, Timeout: 30 * time.Second})
 	})
 }
+
+func TestShared(t *testing.T) {
+	streamtest.RunShared(t, func(t *testing.T) (a, b stream.Log) {
+		_, brokers := cluster(t)
+		return dial(t, brokers, nil), dial(t, brokers, nil)
+	})
+}

@@ -275,12 +275,13 @@ func (l *Log) repeat(ctx context.Context, ask func(context.Context) error) error
 func retriable(err error) bool {
 	var api *jetstream.APIError
 	switch {
+	case errors.Is(err, errLater):
+		return true
 	case errors.As(err, &api):
 		return api.Code >= 500 || api.Code == 429 || api.ErrorCode == errDuplicateInProcess || api.ErrorCode == errIncompleteBatch
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, natsgo.ErrTimeout), errors.Is(err, natsgo.ErrNoResponders),
 		errors.Is(err, natsgo.ErrDisconnected), errors.Is(err, natsgo.ErrConnectionReconnecting),
-		errors.Is(err, natsgo.ErrReconnectBufExceeded), errors.Is(err, jetstream.ErrNoStreamResponse),
-		errors.Is(err, errLater):
+		errors.Is(err, natsgo.ErrReconnectBufExceeded), errors.Is(err, jetstream.ErrNoStreamResponse):
 		return true
 	}
 	return false

@@ -73,3 +73,11 @@ func TestConformanceReal(t *testing.T) {
 		return l
 	})
 }
+
+func TestShared(t *testing.T) {
+	url := single(t)
+	streamtest.RunShared(t, func(t *testing.T) (a, b stream.Log) {
+		o := &Options{Prefix: "test-" + randomID()}
+		return dial(t, url, o), dial(t, url, o)
+	})
+}

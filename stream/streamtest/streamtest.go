@@ -40,10 +40,15 @@ func Run(t *testing.T, open func(t *testing.T) stream.Log) {
 		{"ReadGivesUp", testReadGivesUp},
 		{"BatchesAreWhole", testBatchesAreWhole},
 		{"ManyWriters", testManyWriters},
+		{"LongRead", testLongRead},
+		{"OwnMemory", testOwnMemory},
 		{"Groups", testGroups},
 		{"Epochs", testEpochs},
+		{"CommitsAreWhole", testCommitsAreWhole},
+		{"ManyCommitters", testManyCommitters},
 		{"Transactions", testTransactions},
 		{"TransactionsCount", testTransactionsCount},
+		{"ManyTransactions", testManyTransactions},
 		{"Members", testMembers},
 		{"Model", testModel},
 		{"Close", testClose},
@@ -183,7 +188,7 @@ func testRoundTrip(t *testing.T, l stream.Log) {
 			if !bytes.Equal(r.Key, w.Key) || !bytes.Equal(r.Value, w.Value) || (r.Value == nil) != (w.Value == nil) {
 				t.Errorf("record %d = %q: %.20q (nil %v), want %q: %.20q", i, r.Key, r.Value, r.Value == nil, w.Key, w.Value)
 			}
-			if !w.Time.IsZero() && r.Time.UnixMilli() != w.Time.UnixMilli() {
+			if w.Time.IsZero() != r.Time.IsZero() || !w.Time.IsZero() && r.Time.UnixMilli() != w.Time.UnixMilli() {
 				t.Errorf("record %d has time %v, want %v", i, r.Time, w.Time)
 			}
 			if !slices.EqualFunc(r.Headers, w.Headers, func(a, b stream.Header) bool { return a.Key == b.Key && bytes.Equal(a.Value, b.Value) }) {
@@ -448,8 +453,7 @@ func testTransactions(t *testing.T, log stream.Log) {
 	}
 }
 
-// testTransactionsCount moves numbers between partitions; a reader that takes a
-// snapshot of offsets in between never sees half a move.
+// testTransactionsCount moves numbers between partitions, each of them once.
 func testTransactionsCount(t *testing.T, log stream.Log) {
 	l := transactor(t, log)
 	in := topic(t, l, "in", 1)[0]
