@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -84,6 +85,7 @@ func playBroker(role, dir, size string) error {
 type broker struct {
 	log   stream.Transactor
 	users *flow.Table
+	now   func() time.Time // nil: the story's clock
 
 	mu      sync.Mutex // over what follows
 	collect *collector
@@ -110,6 +112,9 @@ func (b *broker) start(ctx context.Context, changes []change) (err error) {
 		if err != nil {
 			return err
 		}
+		if b.now != nil {
+			j.Now = b.now
+		}
 		b.jobs.Go(func() {
 			if err := j.Run(ctx); err != nil && ctx.Err() == nil {
 				b.mu.Lock()
@@ -121,11 +126,34 @@ func (b *broker) start(ctx context.Context, changes []change) (err error) {
 	return nil
 }
 
+// take takes in a batch of lines.
+func (b *broker) take(ctx context.Context, number int, lines []string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.collect.take(ctx, number, lines)
+}
+
+// taken returns what was taken in.
+func (b *broker) taken() taken {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	t := b.collect.counts
+	t.Reasons = maps.Clone(t.Reasons)
+	return t
+}
+
+// failed returns why a job has ended, or nil.
+func (b *broker) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failure
+}
+
 // stop ends the jobs. What they have not done they would do after the next start.
 func (b *broker) stop() error {
 	b.cancel()
 	b.jobs.Wait()
-	return b.failure
+	return b.failed()
 }
 
 // finish fires all windows, since no more lines will come, and returns how many
@@ -197,9 +225,7 @@ func (b *broker) handler(ctx context.Context) http.Handler {
 		if err == nil {
 			var body []byte
 			if body, err = io.ReadAll(r.Body); err == nil {
-				b.mu.Lock()
-				err = b.collect.take(ctx, number, strings.Split(string(body), "\n"))
-				b.mu.Unlock()
+				err = b.take(ctx, number, strings.Split(string(body), "\n"))
 			}
 		}
 		answer(w, number, err)

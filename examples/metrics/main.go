@@ -47,15 +47,22 @@ func main() {
 		os.Exit(play(role)) // the process that this program kills
 	}
 	n := flag.Int("n", usual, "how many `lines` the servers write, 10,000 to 10,000,000")
+	serve := flag.String("serve", "", "serve a live page on this `address`, e.g. :8080")
 	logURL := flag.String("log", "", "keep events in the log at this `URL`, kafka://HOST:PORT or nats://HOST:PORT, instead of a directory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if *n < 10_000 || *n > 10_000_000 || flag.NArg() > 0 {
+	var err error
+	switch {
+	case *n < 10_000 || *n > 10_000_000 || flag.NArg() > 0:
 		flag.Usage()
 		os.Exit(2)
+	case *serve != "":
+		err = servePage(ctx, *serve, *logURL, *n, os.Stdout)
+	default:
+		err = run(ctx, os.Stdout, *n, *logURL)
 	}
-	if err := run(ctx, os.Stdout, *n, *logURL); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "metrics:", err)
 		os.Exit(1)
 	}

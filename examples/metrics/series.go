@@ -140,7 +140,10 @@ func storeLogs(ctx context.Context, lines []sent, db *tsdb.DB) (written, bytes i
 	for _, s := range lines {
 		class, t := "malformed", s.arrives
 		if e, err := parse(s.text); err == nil {
-			class, t = fmt.Sprintf("%dxx", e.Status/100), e.Time
+			class = fmt.Sprintf("%dxx", e.Status/100)
+			if e.Time.Sub(t) <= maxAhead { // else its clock is wrong: it stands where it arrived
+				t = e.Time
+			}
 		}
 		ref, err := a.ref(s.host, "name", "access", "class", class)
 		if err != nil {
