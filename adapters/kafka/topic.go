@@ -95,7 +95,10 @@ func (l *Log) createTopic(ctx context.Context, name string, o *stream.TopicOptio
 	for {
 		resp, err := req.RequestWith(ctx, l.cl)
 		if err != nil {
-			return fmt.Errorf("kafka: creating topic %q: %w", name, err)
+			if !retriable(err) || again.wait(ctx) != nil {
+				return fmt.Errorf("kafka: creating topic %q: %w", name, err)
+			}
+			continue
 		}
 		if len(resp.Topics) != 1 {
 			return fmt.Errorf("kafka: creating topic %q: no answer", name)
@@ -353,6 +356,8 @@ func retriable(err error) bool {
 	case errors.Is(err, stream.ErrNotFound), errors.Is(err, stream.ErrInvalid), errors.Is(err, stream.ErrTooLarge),
 		errors.Is(err, stream.ErrCorrupt), errors.Is(err, kgo.ErrClientClosed):
 		return false
+	case errors.Is(err, kerr.ConcurrentTransactions): // the one before is being completed
+		return true
 	case errors.As(err, &ke):
 		return ke.Retriable
 	}

@@ -37,6 +37,7 @@ type group struct {
 	running bool
 
 	// Of the goroutine that runs.
+	alone  int  // so many of the queue go in a transaction of their own
 	ready  bool // by, next and stored are valid
 	by     producer
 	next   map[stream.Partition]int32 // sequences
@@ -207,22 +208,30 @@ func (g *group) step(ctx context.Context) bool {
 			}
 			g.ready = false
 		}
-		if errors.Is(err, errAgain) {
-			if e := back.wait(ctx); e == nil {
+		var refused *refusedError
+		switch {
+		case errors.Is(err, errAgain):
+			e := back.wait(ctx)
+			if e == nil {
 				g.putBack(a)
 				a = nil
 				continue
-			} else {
-				err = fmt.Errorf("kafka: group %q: %w: %v", g.name, e, err)
 			}
+			err = fmt.Errorf("kafka: group %q: %w: %v", g.name, e, err)
+		case a != nil && len(a.commits) > 1 && errors.As(err, &refused): // one of them is to blame
+			g.alone = len(a.commits)
+			g.putBack(a)
+			a = nil
+			continue
 		}
 		if a == nil {
 			a = g.take() // to be told the error
 		}
 		g.answer(a, err)
-		// An open transaction stops readers until it is aborted.
+		// An open transaction stops readers until it is aborted. If that fails the
+		// next commit does it, or the cluster in time.
 		if ctx.Err() == nil {
-			_ = g.takeOver(ctx) // failing, it is done by the next commit
+			_ = g.takeOver(ctx)
 		}
 		return g.wantsMore()
 	}
@@ -239,6 +248,7 @@ func (g *group) answer(a *attempt, err error) {
 	if a == nil {
 		return
 	}
+	g.alone = max(0, g.alone-len(a.commits))
 	at := maps.Clone(a.firsts)
 	for _, w := range a.commits {
 		d := committed{err: err}
@@ -272,7 +282,7 @@ func (g *group) take() *attempt {
 	sizes := map[stream.Partition]int{}
 	for len(g.queue) > 0 {
 		w := g.queue[0]
-		if !g.fits(w, sizes) {
+		if !g.fits(w, sizes) || g.alone > 0 && len(a.commits) > 0 {
 			break
 		}
 		g.queue = g.queue[1:]
