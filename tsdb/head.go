@@ -82,8 +82,8 @@ const (
 
 // An oddBuf holds what a series needs that is not steady.
 type oddBuf struct {
-	t    [bufSize]uint32 // since the head's start
 	late lateBuf
+	t    [bufSize]uint32 // since the head's start
 }
 
 // lateBuf holds late samples as they came.
@@ -205,11 +205,11 @@ func (h *head) makeOdd(s *headSeries) *oddBuf {
 	return s.odd
 }
 
-// trim lets go of odd if nothing needs it.
+// trim lets go of odd, which has no late samples, if nothing else needs it.
 func (h *head) trim(s *headSeries) {
-	if s.odd != nil && s.steady && !s.hasLate() {
+	if s.odd != nil && s.steady {
+		h.bytes.Add(-headOddBytes - 16*int64(cap(s.odd.late)))
 		s.odd = nil
-		h.bytes.Add(-headOddBytes)
 	}
 }
 
@@ -318,7 +318,7 @@ func (h *head) unstep(s *headSeries) {
 func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) {
 	l := &h.makeOdd(s).late
 	if len(*l) == cap(*l) {
-		*l = slices.Grow(*l, max(16, len(*l)))
+		*l = slices.Grow(*l, max(32, len(*l)))
 		h.bytes.Add(16 * int64(cap(*l)-len(*l)))
 	}
 	*l = append(*l, sample{t, v})
@@ -493,12 +493,15 @@ func (h *head) pack(s *headSeries, c *headCoder) {
 	}
 	s.first, s.n, s.filled = uint32(c.allT[n-1]-h.start), 0, 0
 	t, v := c.allT, c.allV
-	if at < len(s.data) && s.hasLate() { // what is late for these blocks costs little now
-		if late := h.takeLate(s, c, h.start+int64(packedStart(s.data[at:]))); len(late) > 0 {
-			t, v = h.join(c, late)
+	if at < len(s.data) {
+		if s.hasLate() { // what is late for these blocks costs little now
+			if late := h.takeLate(s, c, h.start+int64(packedStart(s.data[at:]))); len(late) > 0 {
+				t, v = h.join(c, late)
+			}
+		} else {
+			h.trim(s)
 		}
 	}
-	h.trim(s)
 	c.out = h.appendRuns(c, c.out[:0], s, t, v)
 	if at == len(s.data) && at+len(c.out) <= cap(s.data) {
 		s.data = append(s.data, c.out...)
@@ -519,11 +522,7 @@ func (h *head) takeLate(s *headSeries, c *headCoder, from int64) lateBuf {
 			kept = append(kept, x)
 		}
 	}
-	s.odd.late = kept
-	if len(kept) == 0 {
-		h.bytes.Add(-16 * int64(cap(kept)))
-		s.odd.late = nil
-	}
+	s.odd.late = kept // whoever was late will be late again: keep the room
 	return c.taken
 }
 
@@ -598,23 +597,27 @@ func (h *head) fold(s *headSeries, c *headCoder) {
 	c.out = h.appendRuns(c, c.out[:0], s, t, v)
 	h.replace(c, s, at, c.out)
 	s.nYoung = 0
-	h.trim(s)
 }
 
 // mergeSamples appends the union of a and b, which rise; where both have a time
-// b's value counts.
+// b's value counts. It is meant for few in b.
 func mergeSamples(t []int64, v []float64, at []int64, av []float64, bt []int64, bv []float64) ([]int64, []float64) {
 	for len(at) > 0 && len(bt) > 0 {
-		switch {
-		case at[0] < bt[0]:
-			t, v = append(t, at[0]), append(v, av[0])
+		n := 0
+		for n < len(at) && at[n] < bt[0] {
+			n++
+		}
+		t, v = append(t, at[:n]...), append(v, av[:n]...)
+		if at, av = at[n:], av[n:]; len(at) == 0 {
+			break
+		}
+		n = 0
+		for n < len(bt) && bt[n] < at[0] {
+			n++
+		}
+		t, v = append(t, bt[:n]...), append(v, bv[:n]...)
+		if bt, bv = bt[n:], bv[n:]; len(bt) > 0 && bt[0] == at[0] {
 			at, av = at[1:], av[1:]
-		case at[0] > bt[0]:
-			t, v = append(t, bt[0]), append(v, bv[0])
-			bt, bv = bt[1:], bv[1:]
-		default:
-			t, v = append(t, bt[0]), append(v, bv[0])
-			at, av, bt, bv = at[1:], av[1:], bt[1:], bv[1:]
 		}
 	}
 	t, v = append(append(t, at...), bt...), append(append(v, av...), bv...)

@@ -229,9 +229,14 @@ func leastBits(n int, d uint64) int {
 // cost returns the cheapest packing of x over the base, from which no value is
 // further than most.
 func cost(x []int64, base int64, most uint64) packing {
-	var count [65]int32
-	for _, v := range x {
-		count[bits.Len64(uint64(v-base))]++
+	var count, odd [65]int32 // two, since one counter after the other would wait for itself
+	i := 0
+	for ; i+2 <= len(x); i += 2 {
+		count[bits.Len64(uint64(x[i]-base))]++
+		odd[bits.Len64(uint64(x[i+1]-base))]++
+	}
+	if i < len(x) {
+		count[bits.Len64(uint64(x[i]-base))]++
 	}
 	p := packing{base: base, bits: 1 << 30}
 	above, patchBits := 0, 0
@@ -249,8 +254,9 @@ func cost(x []int64, base int64, most uint64) packing {
 				p.bits, p.width, p.patches = b, w, above
 			}
 		}
-		above += int(count[w])
-		patchBits += int(count[w]) * 8 * (1 + (w+6)/7) // a distance is mostly one byte
+		n := int(count[w] + odd[w])
+		above += n
+		patchBits += n * 8 * (1 + (w+6)/7) // a distance is mostly one byte
 		if patchBits >= p.bits {
 			break // it only grows
 		}
