@@ -227,12 +227,13 @@ func (g *group) commit(ctx context.Context, offsets map[stream.Partition]stream.
 		setTTL(m, g.ttl)
 		g.known, tried = false, g.seq
 		seq, err = g.l.publishBatch(ctx, append(ms[:len(ms):len(ms)], m))
+		var refused *jetstream.APIError
 		switch {
 		case err == nil:
 			g.known, g.seq, g.doc = true, seq, doc
 		case wrongLast(err): // by another log, or a request of this one is under way
 			return fmt.Errorf("%w: %w", errLater, err)
-		case retriable(err):
+		case !errors.As(err, &refused) || retriable(err):
 			unsure = true
 		}
 		return err

@@ -79,6 +79,7 @@ type Log struct {
 	cancel context.CancelFunc
 
 	mu       sync.Mutex
+	link     context.Context // ends when the connection breaks
 	closed   bool
 	wg       sync.WaitGroup // calls and goroutines
 	topics   map[string]*topic
@@ -112,6 +113,7 @@ func Dial(ctx context.Context, url string, o *Options) (*Log, error) {
 	l.nc, err = natsgo.Connect(url, append([]natsgo.Option{
 		natsgo.Name("ashlar"), natsgo.MaxReconnects(-1), natsgo.ReconnectWait(100 * time.Millisecond),
 		natsgo.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond), natsgo.PingInterval(5 * time.Second), natsgo.MaxPingsOutstanding(2),
+		natsgo.ErrorHandler(func(*natsgo.Conn, *natsgo.Subscription, error) {}), // else they are printed
 	}, opts.Client...)...)
 	if err != nil {
 		return nil, fmt.Errorf("nats: %w", err)
@@ -129,6 +131,8 @@ func Dial(ctx context.Context, url string, o *Options) (*Log, error) {
 		return nil, fmt.Errorf("nats: %w", err)
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.wg.Add(1)
+	go l.followLink(l.nc.StatusChanged(natsgo.RECONNECTING, natsgo.DISCONNECTED), l.newLink())
 	if err := l.ensureStream(ctx); err != nil {
 		_ = l.Close() // the other error is the one to tell
 		return nil, err
@@ -246,6 +250,32 @@ func (b *backoff) wait(ctx context.Context) error {
 	}
 }
 
+// newLink returns what ends the link, which is a new one.
+func (l *Log) newLink() context.CancelFunc {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var end context.CancelFunc
+	l.link, end = context.WithCancel(l.ctx)
+	return end
+}
+
+// followLink ends the link whenever the connection breaks, so that requests whose
+// answers are lost with it are repeated at once. It runs until the log is closed.
+func (l *Log) followLink(broken chan natsgo.Status, end context.CancelFunc) {
+	defer l.wg.Done()
+	defer func() { end() }()
+	defer l.nc.RemoveStatusListener(broken)
+	for {
+		select {
+		case <-broken:
+			end()
+			end = l.newLink()
+		case <-l.ctx.Done():
+			return
+		}
+	}
+}
+
 // tryTime is how long one request may take; then it is repeated, maybe with
 // another leader.
 const tryTime = 2 * time.Second
@@ -257,10 +287,15 @@ func (l *Log) repeat(ctx context.Context, ask func(context.Context) error) error
 	defer cancel()
 	var back backoff
 	for {
+		l.mu.Lock()
+		link := l.link
+		l.mu.Unlock()
 		one, stop := context.WithTimeout(ctx, tryTime)
+		unlink := context.AfterFunc(link, stop)
 		err := ask(one)
+		unlink()
 		stop()
-		if err == nil || !retriable(err) {
+		if err == nil || !retriable(err) && !errors.Is(err, context.Canceled) {
 			return err
 		}
 		if e := back.wait(ctx); e != nil {

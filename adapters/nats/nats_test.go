@@ -17,9 +17,18 @@ var ctx = context.Background()
 // single starts one server in this process and returns its address.
 func single(t testing.TB) string {
 	t.Helper()
+	_, url := startOne(t, t.TempDir(), 0)
+	return url
+}
+
+// startOne starts a server on a directory, at a port or, if that is 0, at any.
+func startOne(t testing.TB, dir string, port int) (*server.Server, string) {
+	t.Helper()
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
 	s, err := server.NewServer(&server.Options{
-		ServerName: "one", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
-		JetStream: true, StoreDir: t.TempDir(),
+		ServerName: "one", Host: "127.0.0.1", Port: port, NoLog: true, NoSigs: true, JetStream: true, StoreDir: dir,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +41,7 @@ func single(t testing.TB) string {
 	if !s.ReadyForConnections(30 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	return s.ClientURL()
+	return s, s.ClientURL()
 }
 
 // dial connects, and closes at the end of the test.

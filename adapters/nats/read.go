@@ -132,17 +132,47 @@ func (l *Log) read(ctx context.Context, p stream.Partition, from int64, b *strea
 			}
 			continue
 		}
-		if err := l.await(ctx, p, filter, seq); err != nil {
+		err = l.await(ctx, p, filter, seq, t.vanishing())
+		if errors.Is(err, errPatience) {
+			var end int64
+			if end, err = l.vanished(ctx, filter, seq); err == nil && end > from {
+				b.Next = end
+				return nil
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// vanishing reports whether records may vanish that nothing follows.
+func (t *topic) vanishing() bool { return t.Compact || t.Retention > 0 }
+
+// vanished returns up to which offset there is nothing in some subjects from a
+// sequence number on: what was there has vanished since.
+func (l *Log) vanished(ctx context.Context, filter string, seq uint64) (end int64, err error) {
+	if end, err = l.next(ctx, l.opts.Prefix+".>"); err != nil {
+		return 0, err
+	}
+	err = l.repeat(ctx, func(ctx context.Context) error {
+		_, err := l.stored(ctx, msgRequest{Seq: seq, NextFor: filter})
+		if err == nil {
+			end = 0
+		}
+		if errors.Is(err, errNone) {
+			return nil
+		}
+		return err
+	})
+	return end, err
 }
 
 // end returns the offset at which a reader waits. Where messages vanish by age
 // the last of a partition may be gone: then it is any that the stream has had.
 func (l *Log) end(ctx context.Context, t *topic, filter string, from int64) (int64, error) {
 	next, err := l.next(ctx, filter)
-	if err == nil && from > next && (t.Compact || t.Retention > 0) {
+	if err == nil && from > next && t.vanishing() {
 		var all int64
 		if all, err = l.next(ctx, l.opts.Prefix+".>"); err == nil && from <= all {
 			next = from
@@ -195,13 +225,26 @@ type watcher struct {
 // keepWatcher is how long a watcher is kept that nobody needs.
 const keepWatcher = time.Minute
 
-// await returns when the partition has a message from sequence number seq on.
-func (l *Log) await(ctx context.Context, p stream.Partition, filter string, seq uint64) error {
+// errPatience says that there was nothing for some time.
+var errPatience = errors.New("nats: nothing came")
+
+// patience is how long a Read waits for records that may have vanished.
+const patience = time.Second
+
+// await returns when the partition has a message from sequence number seq on. If
+// impatient it gives up after some time.
+func (l *Log) await(ctx context.Context, p stream.Partition, filter string, seq uint64, impatient bool) error {
 	w, err := l.watch(ctx, p, filter, seq)
 	if err != nil {
 		return err
 	}
 	defer l.unwatch(p, w)
+	var over <-chan time.Time
+	if impatient {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		over = t.C
+	}
 	for {
 		w.mu.Lock()
 		last, news := w.last, w.news
@@ -214,6 +257,8 @@ func (l *Log) await(ctx context.Context, p stream.Partition, filter string, seq 
 		case <-w.consume.Closed(): // for good; the next await makes another
 			l.dropWatcher(p, w)
 			return nil
+		case <-over:
+			return errPatience
 		case <-ctx.Done():
 			return ctx.Err()
 		}
