@@ -67,6 +67,20 @@ func (l *Log) next(ctx context.Context, filter string) (next int64, err error) {
 	return next, err
 }
 
+// streamEnd returns the offset behind the last message that the stream has ever
+// had.
+func (l *Log) streamEnd(ctx context.Context) (end int64, err error) {
+	err = l.repeat(ctx, func(ctx context.Context) error {
+		s, err := l.js.Stream(ctx, l.opts.Prefix) // asks its leader
+		if err != nil {
+			return fmt.Errorf("nats: %w", err)
+		}
+		end = offsetOf(s.CachedInfo().State.LastSeq+1, 0)
+		return nil
+	})
+	return end, err
+}
+
 // limit is [stream.Batch]'s, with its default.
 func limit(b *stream.Batch) int {
 	if b.MaxBytes <= 0 {
@@ -78,7 +92,8 @@ func limit(b *stream.Batch) int {
 // Read implements [stream.Log]. Any server that has the stream answers. It
 // returns whole messages, each with the records of one append, or with some small
 // ones. A Read that has to wait makes a consumer, which says when there is
-// something; it is kept for the next ones of the partition.
+// something; it is kept for the next ones of the partition. Where records may
+// vanish by age it also returns, with none, when they have.
 func (l *Log) Read(ctx context.Context, p stream.Partition, from int64, b *stream.Batch) error {
 	c, leave, err := l.enter(ctx)
 	if err != nil {
@@ -152,7 +167,7 @@ func (t *topic) vanishing() bool { return t.Compact || t.Retention > 0 }
 // vanished returns up to which offset there is nothing in some subjects from a
 // sequence number on: what was there has vanished since.
 func (l *Log) vanished(ctx context.Context, filter string, seq uint64) (end int64, err error) {
-	if end, err = l.next(ctx, l.opts.Prefix+".>"); err != nil {
+	if end, err = l.streamEnd(ctx); err != nil {
 		return 0, err
 	}
 	err = l.repeat(ctx, func(ctx context.Context) error {
@@ -174,7 +189,7 @@ func (l *Log) end(ctx context.Context, t *topic, filter string, from int64) (int
 	next, err := l.next(ctx, filter)
 	if err == nil && from > next && t.vanishing() {
 		var all int64
-		if all, err = l.next(ctx, l.opts.Prefix+".>"); err == nil && from <= all {
+		if all, err = l.streamEnd(ctx); err == nil && from <= all {
 			next = from
 		}
 	}
