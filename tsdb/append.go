@@ -254,11 +254,11 @@ func (db *DB) applyLocked(refs []Ref, t []int64, v []float64) (duplicates int) {
 		if h == nil || at < h.start || at >= h.end {
 			h = db.headLocked(s, &s.heads, at)
 		}
-		ord := int(uint32(ref))
-		if ord >= len(h.series) {
+		ord := uint32(ref)
+		if int(ord) >= len(h.series) {
 			h.grow(len(s.keys))
 		}
-		if h.add(&h.series[ord], &db.coder, at, v[i]) {
+		if h.add(&h.series[ord], ord, &db.coder, at, v[i]) {
 			duplicates++
 		}
 		seen = max(seen, at)

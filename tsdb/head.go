@@ -1,7 +1,6 @@
 package tsdb
 
 import (
-	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -23,6 +22,7 @@ type headKey struct {
 type head struct {
 	start, end int64
 	series     []headSeries // by the source's ordinal
+	late       [lateShards]lateLog
 	bytes      atomic.Int64 // estimate of the memory it takes, but for series
 	epoch      uint64       // of the log, when the head was made
 	pos        uint64       // of the log, when it was frozen
@@ -55,77 +55,47 @@ func (h *head) grow(n int) {
 type headSeries struct {
 	data   []byte
 	vals   *[bufSize]float64 // nil: each value in the buffer is same
-	odd    *oddBuf           // mostly nil
+	odd    *[bufSize]uint32  // times since the head's start; mostly nil
 	same   float64
 	first  uint32 // of the buffer, since the head's start; if that is empty: the last of data
 	step   uint32 // between slots, if n > 1; may be that of the buffer before if not
 	filled uint32 // bit i: slot i has a sample
 	n      uint8  // slots up to the last that is filled
-	nYoung uint8  // buffers packed since the last block of 256
+	nYoung uint8  // buffers packed since the last block of 256, and youngJoined; see packLate
 	hint   uint8  // exponent
-	steady bool   // slot i is at first + i·step; else at odd.t[i], and all are filled
+	steady bool   // slot i is at first + i·step; else at odd[i], and all are filled
 }
 
 const (
 	bufSize    = 32
 	youngSize  = 8 // buffers that make a block of packedSize
 	packedSize = bufSize * youngSize
-	lateSize   = 128
+
+	youngJoined = 1 << 7 // in nYoung: the first four of the young are one block
 )
 
 // Estimates of memory.
 const (
 	headSeriesBytes = 64
 	headValsBytes   = bufSize * 8
-	headOddBytes    = bufSize*4 + 24
+	headOddBytes    = bufSize * 4
 )
 
-// An oddBuf holds what a series needs that is not steady.
-type oddBuf struct {
-	late lateBuf
-	t    [bufSize]uint32 // since the head's start
-}
-
-// lateBuf holds late samples as they came.
-type lateBuf []sample
-
-// sorted returns the samples by time, of those at one time the last, valid until
-// c is used again.
-func (l lateBuf) sorted(c *headCoder) ([]int64, []float64) {
-	c.pairs, c.lateT, c.lateV = append(c.pairs[:0], l...), c.lateT[:0], c.lateV[:0]
-	slices.SortStableFunc(c.pairs, func(a, b sample) int { return cmp.Compare(a.t, b.t) })
-	for _, p := range c.pairs {
-		if n := len(c.lateT); n > 0 && c.lateT[n-1] == p.t {
-			c.lateV[n-1] = p.v
-			c.duplicates++
-			continue
-		}
-		c.lateT, c.lateV = append(c.lateT, p.t), append(c.lateV, p.v)
-	}
-	return c.lateT, c.lateV
-}
-
-type sample struct {
-	t int64
-	v float64
-}
-
-func (s *headSeries) hasLate() bool { return s.odd != nil && len(s.odd.late) > 0 }
-
-func (s *headSeries) empty() bool { return s.n == 0 && len(s.data) == 0 && !s.hasLate() }
+// empty is never true of a series with late samples.
+func (s *headSeries) empty() bool { return s.n == 0 && len(s.data) == 0 }
 
 // add puts a sample in, and reports whether it replaced one that is in the
 // buffer. Other replacements are found when late samples are joined.
-func (h *head) add(s *headSeries, c *headCoder, t int64, v float64) (replaced bool) {
+func (h *head) add(s *headSeries, ord uint32, c *headCoder, t int64, v float64) (replaced bool) {
 	off, n := uint32(t-h.start), s.n
 	if n < 2 || !s.steady || uint64(off) != uint64(s.first)+uint64(n)*uint64(s.step) {
-		slot, ok := h.place(s, c, off)
+		slot, ok := h.place(s, ord, c, off)
 		if !ok {
 			if len(s.data) > 0 && (off < s.first || off == s.first && s.n == 0) {
-				h.addLate(s, c, t, v)
+				h.addLate(s, ord, c, off, v)
 				return false
 			}
-			return h.addOdd(s, c, off, v)
+			return h.addOdd(s, ord, c, off, v)
 		}
 		if s.filled&(1<<slot) != 0 && s.n > 0 {
 			h.put(s, slot, v)
@@ -136,14 +106,14 @@ func (h *head) add(s *headSeries, c *headCoder, t int64, v float64) (replaced bo
 	h.put(s, n, v)
 	s.filled |= 1 << n
 	if s.n = max(s.n, n+1); s.n == bufSize {
-		h.pack(s, c)
+		h.pack(s, ord, c)
 	}
 	return false
 }
 
 // place finds the slot of a sample that is not the next. It is false if there is
 // none: the sample is late, or follows no step.
-func (h *head) place(s *headSeries, c *headCoder, off uint32) (slot uint8, ok bool) {
+func (h *head) place(s *headSeries, ord uint32, c *headCoder, off uint32) (slot uint8, ok bool) {
 	if s.n == 0 {
 		if len(s.data) > 0 && off <= s.first {
 			return 0, false
@@ -168,7 +138,7 @@ func (h *head) place(s *headSeries, c *headCoder, off uint32) (slot uint8, ok bo
 	case bits.OnesCount32(s.filled) < bufSize*3/4:
 		return 0, false
 	}
-	h.pack(s, c) // nearly full, and the next is far away
+	h.pack(s, ord, c) // nearly full, and the next is far away
 	s.first, s.steady, s.filled = off, true, 0
 	return 0, true
 }
@@ -197,18 +167,10 @@ func (h *head) spread(s *headSeries) {
 	h.bytes.Add(headValsBytes)
 }
 
-func (h *head) makeOdd(s *headSeries) *oddBuf {
-	if s.odd == nil {
-		s.odd = new(oddBuf)
-		h.bytes.Add(headOddBytes)
-	}
-	return s.odd
-}
-
-// trim lets go of odd, which has no late samples, if nothing else needs it.
+// trim lets go of odd if nothing needs it.
 func (h *head) trim(s *headSeries) {
 	if s.odd != nil && s.steady {
-		h.bytes.Add(-headOddBytes - 16*int64(cap(s.odd.late)))
+		h.bytes.Add(-headOddBytes)
 		s.odd = nil
 	}
 }
@@ -236,7 +198,7 @@ func (s *headSeries) slots() []uint32 {
 	if s.odd == nil {
 		return nil
 	}
-	return s.odd.t[:s.n]
+	return s.odd[:s.n]
 }
 
 // values appends the values of the buffer to dst.
@@ -260,12 +222,12 @@ func (s *headSeries) values(dst []float64) []float64 {
 func (s *headSeries) full() bool { return s.filled == 1<<s.n-1 }
 
 // addOdd puts a sample into the buffer, which is not empty, at any place.
-func (h *head) addOdd(s *headSeries, c *headCoder, off uint32, v float64) (replaced bool) {
+func (h *head) addOdd(s *headSeries, ord uint32, c *headCoder, off uint32, v float64) (replaced bool) {
 	if s.steady {
 		h.unstep(s)
 	}
 	n := int(s.n)
-	t := &s.odd.t
+	t := s.odd
 	i, found := n, false
 	if off <= t[n-1] {
 		i, found = slices.BinarySearch(t[:n], off)
@@ -280,7 +242,7 @@ func (h *head) addOdd(s *headSeries, c *headCoder, off uint32, v float64) (repla
 	s.n++
 	s.filled = 1<<s.n - 1
 	if s.n == bufSize {
-		h.pack(s, c)
+		h.pack(s, ord, c)
 	}
 	return false
 }
@@ -301,30 +263,22 @@ func (h *head) putOdd(s *headSeries, i int, found bool, v float64) {
 
 // unstep moves the samples of a steady buffer together, and their times to odd.
 func (h *head) unstep(s *headSeries) {
-	o, n := h.makeOdd(s), uint8(0)
+	if s.odd == nil {
+		s.odd = new([bufSize]uint32)
+		h.bytes.Add(headOddBytes)
+	}
+	o, n := s.odd, uint8(0)
 	for i := range s.n {
 		if s.filled>>i&1 == 0 {
 			continue
 		}
-		o.t[n] = s.first + uint32(i)*s.step
+		o[n] = s.first + uint32(i)*s.step
 		if s.vals != nil {
 			s.vals[n] = s.vals[i]
 		}
 		n++
 	}
 	s.n, s.steady, s.filled = n, false, 1<<n-1
-}
-
-func (h *head) addLate(s *headSeries, c *headCoder, t int64, v float64) {
-	l := &h.makeOdd(s).late
-	if len(*l) == cap(*l) {
-		*l = slices.Grow(*l, max(32, len(*l)))
-		h.bytes.Add(16 * int64(cap(*l)-len(*l)))
-	}
-	*l = append(*l, sample{t, v})
-	if len(*l) >= lateSize {
-		h.fold(s, c)
-	}
 }
 
 // A headCoder has what packing needs. One serves all heads.
@@ -341,7 +295,7 @@ type headCoder struct {
 	pairs      []sample
 	lateT      []int64
 	lateV      []float64
-	taken      lateBuf
+	taken      []sample
 	duplicates uint64
 }
 
@@ -469,15 +423,20 @@ func (c *headCoder) times(t []int64, first int64, r *reader) (rest []byte, err e
 }
 
 // pack moves the buffer to data.
-func (h *head) pack(s *headSeries, c *headCoder) {
+func (h *head) pack(s *headSeries, ord uint32, c *headCoder) {
 	at := len(s.data)
 	s.nYoung++
 	switch s.nYoung { // join the young?
 	case youngSize / 2:
-		at = lastBlocks(s.data, youngSize/2-1)
-	case youngSize:
-		at = lastBlocks(s.data, youngSize/2)
-		s.nYoung = 0
+		if !h.hasLate(ord) {
+			at = lastBlocks(s.data, youngSize/2-1)
+			s.nYoung |= youngJoined
+		}
+	case youngSize, youngSize | youngJoined:
+		if !h.hasLate(ord) {
+			at = s.youngBegin(s.nYoung - 1)
+			s.nYoung = 0
+		}
 	}
 	c.allT, c.allV = c.allT[:0], c.allV[:0]
 	h.unpack(c, s.data[at:])
@@ -492,47 +451,43 @@ func (h *head) pack(s *headSeries, c *headCoder) {
 		s.step = 0 // it has become longer
 	}
 	s.first, s.n, s.filled = uint32(c.allT[n-1]-h.start), 0, 0
-	t, v := c.allT, c.allV
-	if at < len(s.data) {
-		if s.hasLate() { // what is late for these blocks costs little now
-			if late := h.takeLate(s, c, h.start+int64(packedStart(s.data[at:]))); len(late) > 0 {
-				t, v = h.join(c, late)
-			}
-		} else {
-			h.trim(s)
-		}
-	}
-	c.out = h.appendRuns(c, c.out[:0], s, t, v)
+	h.trim(s)
+	c.out = h.appendRuns(c, c.out[:0], s, c.allT, c.allV)
 	if at == len(s.data) && at+len(c.out) <= cap(s.data) {
 		s.data = append(s.data, c.out...)
-		return
+	} else {
+		h.replace(c, s, at, len(s.data)) // bytes in a reader's hands stay as they are
 	}
-	h.replace(c, s, at, c.out) // bytes in a reader's hands stay as they are
+	if s.nYoung&^youngJoined == 2*youngSize {
+		h.packLate(s, ord, c)
+	}
 }
 
-// takeLate takes away the late samples from a time on, in the order in which
-// they came, valid until c is used again.
-func (h *head) takeLate(s *headSeries, c *headCoder, from int64) lateBuf {
-	c.taken = c.taken[:0]
-	kept := s.odd.late[:0]
-	for _, x := range s.odd.late {
-		if x.t >= from {
-			c.taken = append(c.taken, x)
-		} else {
-			kept = append(kept, x)
-		}
+// youngBegin returns where the young blocks begin, of which there are n, with
+// youngJoined if four of them have become one.
+func (s *headSeries) youngBegin(n uint8) int {
+	if n&youngJoined != 0 {
+		n -= youngJoined + youngSize/2 - 1
 	}
-	s.odd.late = kept // whoever was late will be late again: keep the room
-	return c.taken
+	return lastBlocks(s.data, int(n))
 }
 
-// join merges late samples with those in allT and allV.
-func (h *head) join(c *headCoder, late lateBuf) ([]int64, []float64) {
-	lt, lv := late.sorted(c)
-	n := len(c.allT) + len(lt)
-	c.mergedT, c.mergedV = mergeSamples(c.mergedT[:0], c.mergedV[:0], c.allT, c.allV, lt, lv)
-	c.duplicates += uint64(n - len(c.mergedT))
-	return c.mergedT, c.mergedV
+// packLate joins the elder half of the young with the samples that are late for
+// them. A series with late samples has twice as many young blocks as others, so
+// that most have come when it is time, and cost little. When nobody is late any
+// more all are joined.
+func (h *head) packLate(s *headSeries, ord uint32, c *headCoder) {
+	at, end := s.youngBegin(s.nYoung), lastBlocks(s.data, youngSize)
+	late := h.takeLate(ord, c, packedStart(s.data[at:]), packedStart(s.data[end:])-1)
+	s.nYoung = youngSize
+	if len(late) == 0 && !h.hasLate(ord) {
+		end, s.nYoung = len(s.data), 0
+	}
+	c.allT, c.allV = c.allT[:0], c.allV[:0]
+	h.unpack(c, s.data[at:end])
+	t, v := h.join(c, late)
+	c.out = h.appendRuns(c, c.out[:0], s, t, v)
+	h.replace(c, s, at, end)
 }
 
 // same reports whether all values are the same.
@@ -545,22 +500,22 @@ func same(v []float64) bool {
 	return true
 }
 
-// lastBlocks returns where the last k ≤ 4 blocks of data begin. They are found
+// lastBlocks returns where the last k ≤ 16 blocks of data begin. They are found
 // from the front, since it is rarely asked.
 func lastBlocks(data []byte, k int) int {
-	var at [4]int
+	var at [2 * youngSize]int
 	n := 0
 	for i := 0; i < len(data); i += packedEnd(data[i:]) {
-		at[n%4] = i
+		at[n%len(at)] = i
 		n++
 	}
-	return at[(n-k)%4]
+	return at[(n-k)%len(at)]
 }
 
-// replace puts tail in place of data from at on, in new memory without room that
+// replace puts c.out in place of data[at:end], in new memory without room that
 // the allocator would not waste anyway.
-func (h *head) replace(c *headCoder, s *headSeries, at int, tail []byte) {
-	c.whole = append(append(c.whole[:0], s.data[:at]...), tail...)
+func (h *head) replace(c *headCoder, s *headSeries, at, end int) {
+	c.whole = append(append(append(c.whole[:0], s.data[:at]...), c.out...), s.data[end:]...)
 	out := append([]byte(nil), c.whole...) // which clears nothing
 	h.bytes.Add(int64(cap(out) - cap(s.data)))
 	s.data = out
@@ -576,61 +531,13 @@ func (h *head) appendRuns(c *headCoder, dst []byte, s *headSeries, t []int64, v 
 	return dst
 }
 
-// fold joins the late samples with the blocks among which they lie.
-func (h *head) fold(s *headSeries, c *headCoder) {
-	least := s.odd.late[0].t
-	for _, x := range s.odd.late {
-		least = min(least, x.t)
-	}
-	first := uint32(least - h.start)
-	at := 0
-	for { // to the last block that begins at or before first
-		next := at + packedEnd(s.data[at:])
-		if next >= len(s.data) || packedStart(s.data[next:]) > first {
-			break
-		}
-		at = next
-	}
-	c.allT, c.allV = c.allT[:0], c.allV[:0]
-	h.unpack(c, s.data[at:])
-	t, v := h.join(c, h.takeLate(s, c, minTime))
-	c.out = h.appendRuns(c, c.out[:0], s, t, v)
-	h.replace(c, s, at, c.out)
-	s.nYoung = 0
-}
-
-// mergeSamples appends the union of a and b, which rise; where both have a time
-// b's value counts. It is meant for few in b.
-func mergeSamples(t []int64, v []float64, at []int64, av []float64, bt []int64, bv []float64) ([]int64, []float64) {
-	for len(at) > 0 && len(bt) > 0 {
-		n := 0
-		for n < len(at) && at[n] < bt[0] {
-			n++
-		}
-		t, v = append(t, at[:n]...), append(v, av[:n]...)
-		if at, av = at[n:], av[n:]; len(at) == 0 {
-			break
-		}
-		n = 0
-		for n < len(bt) && bt[n] < at[0] {
-			n++
-		}
-		t, v = append(t, bt[:n]...), append(v, bv[:n]...)
-		if bt, bv = bt[n:], bv[n:]; len(bt) > 0 && bt[0] == at[0] {
-			at, av = at[1:], av[1:]
-		}
-	}
-	t, v = append(append(t, at...), bt...), append(append(v, av...), bv...)
-	return t, v
-}
-
 // A headView is a series of a head as it was at one moment.
 type headView struct {
 	start int64
 	data  []byte
 	t     []int64 // of the buffer
 	v     []float64
-	late  lateBuf
+	late  []sample
 }
 
 // view copies what may change.
@@ -641,10 +548,7 @@ func (h *head) view(ord uint32, w *headView) bool {
 	s := &h.series[ord]
 	w.start, w.data = h.start, s.data
 	w.t, w.v = s.times(w.t[:0], h.start), s.values(w.v[:0])
-	w.late = w.late[:0]
-	if s.hasLate() {
-		w.late = append(w.late, s.odd.late...)
-	}
+	w.late = h.appendLate(w.late[:0], ord)
 	return true
 }
 
@@ -663,12 +567,13 @@ func (w *headView) samples(c *headCoder) ([]int64, []float64) {
 // set replaces what the head has of a series.
 func (h *head) set(ord uint32, c *headCoder, t []int64, v []float64) {
 	s := &h.series[ord]
+	h.takeLate(ord, c, 0, math.MaxUint32)
 	h.bytes.Add(-int64(cap(s.data)))
 	if s.vals != nil {
 		h.bytes.Add(-headValsBytes)
 	}
 	if s.odd != nil {
-		h.bytes.Add(-(headOddBytes + 16*int64(cap(s.odd.late))))
+		h.bytes.Add(-headOddBytes)
 	}
 	*s = headSeries{hint: s.hint}
 	if len(t) == 0 {

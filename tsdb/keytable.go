@@ -62,8 +62,10 @@ func newKeyTable(keys []string) *keyTable {
 	x := &keyTable{}
 	for ord, key := range keys {
 		if key != gone {
-			x.add(maphash.String(keySeed, key), uint32(ord))
+			x.add(keyHash(key), uint32(ord))
 		}
 	}
 	return x
 }
+
+func keyHash(key string) uint64 { return maphash.String(keySeed, key) }

@@ -3,7 +3,6 @@ package tsdb
 import (
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"runtime"
 	"slices"
 	"strings"
@@ -92,7 +91,7 @@ func (r *replayer) record(rec wal.Record) error {
 	case recSeries:
 		return decodeSeries(body, func(ref Ref, name, key string) {
 			s := db.sourceLocked(name)
-			hash := maphash.String(keySeed, key)
+			hash := keyHash(key)
 			ord, ok := findKey(s.byKey, s.keys, hash, key)
 			if !ok {
 				ord = db.addSeriesLocked(s, strings.Clone(key), hash)
@@ -194,6 +193,8 @@ func (r *replayer) logs(pos uint64, body []byte) error {
 //
 //	log ─► decode, find refs and heads ─► job ─┬─► applier: even ordinals
 //	                                           └─► applier: odd ordinals
+//
+// There are as many as divide lateShards, so that each has its own lateLogs.
 type appliers struct {
 	db      *DB
 	queues  []chan *applyJob
@@ -221,9 +222,8 @@ type applyRun struct {
 }
 
 const (
-	jobSamples  = 16 << 10 // after which a job is handed on
-	jobsAtOnce  = 4
-	maxAppliers = 4
+	jobSamples = 16 << 10 // after which a job is handed on
+	jobsAtOnce = 4
 )
 
 func startAppliers(db *DB) *appliers {
@@ -231,7 +231,11 @@ func startAppliers(db *DB) *appliers {
 	for range jobsAtOnce {
 		a.free <- new(applyJob)
 	}
-	a.coders = make([]headCoder, min(runtime.GOMAXPROCS(0), maxAppliers))
+	n := 1 // a divisor of lateShards
+	for n*2 <= min(runtime.GOMAXPROCS(0), lateShards) {
+		n *= 2
+	}
+	a.coders = make([]headCoder, n)
 	a.queues = make([]chan *applyJob, len(a.coders))
 	for i := range a.queues {
 		a.queues[i] = make(chan *applyJob, jobsAtOnce)
@@ -248,7 +252,7 @@ func (a *appliers) run(mine uint32) {
 			refs, t, v := job.refs[i:run.end], job.t[i:run.end], job.v[i:run.end]
 			for j, ref := range refs {
 				if ord := uint32(ref); ord%n == mine {
-					run.h.add(&run.series[ord], c, t[j], v[j])
+					run.h.add(&run.series[ord], ord, c, t[j], v[j])
 				}
 			}
 			i = run.end
