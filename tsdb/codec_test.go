@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/ashlar-go/ashlar/internal/vfs"
 )
 
 // checkValues codes v and fails unless it comes back bit for bit.
@@ -150,14 +152,21 @@ func FuzzValues(f *testing.F) {
 	})
 }
 
-// TestNAB reads the Numenta Anomaly Benchmark, where its archive is at hand.
+// TestNAB stores real series of the Numenta Anomaly Benchmark, with the times that
+// come twice and the step backwards that they have, and counts bytes: the slice in
+// testdata, or the archive that ASHLAR_NAB names.
 func TestNAB(t *testing.T) {
-	name := os.Getenv("ASHLAR_NAB")
+	name, limit := os.Getenv("ASHLAR_NAB"), 2.4
 	if name == "" {
-		t.Skip("ASHLAR_NAB does not name nab-data.tar.gz")
+		name, limit = "testdata/nab/slice.tar.gz", 2.5
 	}
 	var c coder
 	total, size := 0, 0
+	opts := testOptions(vfs.NewSim())
+	opts.ChunkRange = 32 * 24 * time.Hour
+	opts.Now = func() time.Time { return at(start).AddDate(5, 0, 0) }
+	db := open(t, opts)
+	m := newModel()
 	for file, s := range readNAB(t, name) {
 		begin := size
 		for i := 0; i < len(s.t); i += maxBlock {
@@ -166,9 +175,31 @@ func TestNAB(t *testing.T) {
 		}
 		total += len(s.t)
 		t.Logf("%.2f %s", float64(size-begin)/float64(len(s.t)), file)
+		l := Pairs("file", file)
+		ref, err := db.Series("nab", l)
+		require.NoError(t, err)
+		key, err := l.appendKey(nil)
+		require.NoError(t, err)
+		for i, ts := range s.t { // one by one, as they came
+			res, err := db.Append(t.Context(), Batch{[]Ref{ref}, []int64{ts}, s.v[i : i+1]})
+			require.NoError(t, err)
+			require.Equal(t, 1, res.Accepted)
+			m.put(seriesID{"nab", string(key)}, ts, s.v[i])
+		}
 	}
-	t.Logf("%d samples, %.3f bytes a sample", total, float64(size)/float64(total))
-	require.Less(t, float64(size)/float64(total), 2.4)
+	require.Less(t, float64(size)/float64(total), limit)
+	want := m.query(All, nil)
+	sameColumns(t, want, read(t, db, All), "in heads")
+	require.NoError(t, db.Seal(t.Context()))
+	sameColumns(t, want, read(t, db, All), "sealed")
+	st := db.Stats()
+	stored := 0
+	for _, c := range want {
+		stored += len(c.t)
+	}
+	require.Equal(t, uint64(total-stored), st.Duplicates, "times that came twice")
+	require.Less(t, float64(st.ChunkSize)/float64(stored), limit, "bytes on the disk, index included")
+	t.Logf("%d samples, %.3f bytes a sample coded, %.3f on the disk", total, float64(size)/float64(total), float64(st.ChunkSize)/float64(stored))
 }
 
 type column struct {
