@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -141,13 +140,12 @@ func readLake(ctx context.Context, store blob.Store, f func(*access) error) (fil
 			if err != nil {
 				return err
 			}
-			d := avro.NewDecoderForSchema(schema, bytes.NewReader(records))
+			r := avro.NewReader(nil, 0).Reset(records)
 			for range count {
 				var a access
-				if err := d.Decode(&a); err != nil {
+				if err := decodeNext(schema, r, &a); err != nil {
 					return err
 				}
-				a.Time = a.Time.UTC()
 				if err := f(&a); err != nil {
 					return err
 				}

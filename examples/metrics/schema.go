@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hamba/avro/v2"
@@ -168,9 +170,33 @@ func (r *reader) decode(b []byte, a *access) error {
 	if s == nil {
 		return fmt.Errorf("%w: schema %016x", errNoMessage, f)
 	}
-	if err := avro.Unmarshal(s, b[messageHead:], a); err != nil {
+	return decodeOne(s, b[messageHead:], a)
+}
+
+// decodeOne decodes bytes that are one event and nothing else.
+func decodeOne(s avro.Schema, b []byte, a *access) error {
+	r := readers.Get().(*avro.Reader)
+	defer readers.Put(r)
+	r.Reset(b)
+	r.Error = nil
+	if err := decodeNext(s, r, a); err != nil {
 		return err
 	}
-	a.Time = a.Time.UTC()
+	if r.Peek(); r.Error == nil {
+		return fmt.Errorf("%w: bytes behind its end", errNoMessage)
+	}
 	return nil
+}
+
+var readers = sync.Pool{New: func() any { return avro.NewReader(nil, 0) }}
+
+// decodeNext decodes the next of several events. The library's short forms take
+// an event that was cut off for a whole one, with zeros at its end; this does not.
+func decodeNext(s avro.Schema, r *avro.Reader, a *access) error {
+	r.ReadVal(s, a)
+	if errors.Is(r.Error, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	a.Time = a.Time.UTC()
+	return r.Error
 }

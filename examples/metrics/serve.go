@@ -75,7 +75,8 @@ type dashboard struct {
 
 	mu      sync.Mutex
 	failure error
-	stored  int              // samples of windows
+	stored  int              // windows by minute
+	fresh   int              // windows of all jobs, to tell them apart
 	fired   []page.Row       // the last windows, newest first
 	recent  map[string]tally // by country, of the newest complete five minutes
 	upTo    int64            // the end of these
@@ -255,6 +256,11 @@ func (v *dashboard) follow(ctx context.Context, job string, partition int) error
 		if err := a.flush(ctx); err != nil {
 			return err
 		}
+		if job == jobTumbling {
+			v.mu.Lock()
+			v.stored += len(b.Records)
+			v.mu.Unlock()
+		}
 	}
 }
 
@@ -263,8 +269,6 @@ func (v *dashboard) note(job string, w *window) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch job {
-	case jobTumbling:
-		v.stored += 4
 	case jobSliding:
 		v.peak = max(v.peak, w.Errors)
 	case jobHopping:
@@ -276,6 +280,7 @@ func (v *dashboard) note(job string, w *window) {
 			v.recent[country] = v.recent[country].merge(w.tally)
 		}
 	}
+	v.fresh++
 	kind := page.Cell{Text: w.Kind.String()}
 	if w.Kind == flow.Late {
 		kind.Kind = page.Hot
@@ -288,7 +293,7 @@ func (v *dashboard) note(job string, w *window) {
 		layout = time.TimeOnly
 	}
 	row := page.Row{
-		"key": fmt.Sprintf("%s %s %d %d", job, w.Key, w.End.UnixNano(), v.stored), "job": job, "group": group, "requests": w.Requests, "errors": w.Errors, "kind": kind,
+		"key": fmt.Sprintf("%s %s %d %d", job, w.Key, w.End.UnixNano(), v.fresh), "job": job, "group": group, "requests": w.Requests, "errors": w.Errors, "kind": kind,
 		"window": w.Start.Format(layout) + " – " + w.End.Format(layout),
 	}
 	v.fired = append([]page.Row{row}, v.fired[:min(len(v.fired), 11)]...)
@@ -321,7 +326,7 @@ func (v *dashboard) state() map[string]any {
 		until = "The five minutes until " + clockTime(v.upTo) + " UTC."
 	}
 	return map[string]any{
-		"lines": counts.Lines, "malformed": counts.Malformed, "windows": v.stored / 4, "peak": v.peak, "series": stats.Series, "searchable": stats.LogLines,
+		"lines": counts.Lines, "malformed": counts.Malformed, "windows": v.stored, "peak": v.peak, "series": stats.Series, "searchable": stats.LogLines,
 		"fired": slices.Clone(v.fired), "countries": bars, "until": until, "health": health,
 	}
 }
