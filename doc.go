@@ -13,6 +13,7 @@
 //   - A state machine of your own, the same on several machines: package replica,
 //     which hosts it on Raft and adds reads that cannot be stale.
 //   - How many different items there were, in a few kilobytes: package hll.
+//   - How often each item came, and which ones came most: package cms.
 //   - Was this item added, from ten bits an item: package bloom.
 //   - Which of many nodes owns a key, so that few keys move when nodes come and
 //     go: package ring.
@@ -26,8 +27,7 @@
 //   - Counts and sums by window of event time over such records, and joins with a
 //     table, each record exactly once: package stream/flow.
 //
-// Planned, in the same repository and under the same rules: counting
-// frequencies (cms); values that merge (crdt) and proofs of what
+// Planned, in the same repository and under the same rules: values that merge (crdt) and proofs of what
 // differs (merkle); places (geohash), road networks (graph) and completions
 // (trie); limits (ratelimit); priority queues (pqueue), idempotent requests
 // (idem), scheduled jobs (sched), and names for recorded sound (fingerprint).

@@ -25,7 +25,7 @@
 //     That is the filter in front of a store of idempotency keys.
 //
 // How many different items there were is a question for package hll, and how
-// often each was there one for a count-min sketch (package cms, which is planned).
+// often each was there one for package cms.
 //
 // # In a distributed system
 //

@@ -237,4 +237,5 @@ func BenchmarkVs(b *testing.B) {
 		})
 	})
 	bloomVs(b)
+	cmsVs(b)
 }

@@ -28,6 +28,7 @@ var allowed = map[string]string{
 	"blob":               "internal/vfs",
 	"blob/blobtest":      "blob internal/vfs",
 	"bloom":              "github.com/cespare/xxhash/v2",
+	"cms":                "github.com/cespare/xxhash/v2",
 	"hll":                "github.com/cespare/xxhash/v2",
 	"internal/frame":     "",
 	"internal/house":     "",
