@@ -37,6 +37,8 @@ type group struct {
 	running bool
 
 	// Of the goroutine that runs.
+	coordinator int32 // of the transactional id; -1: not known
+
 	alone  int  // so many of the queue go in a transaction of their own
 	ready  bool // by, next and stored are valid
 	by     producer
@@ -154,7 +156,7 @@ func (l *Log) group(name string) *group {
 	defer l.mu.Unlock()
 	g := l.groups[name]
 	if g == nil {
-		g = &group{l: l, name: l.opts.Prefix + name, txn: l.opts.Prefix + "ashlar-group." + name}
+		g = &group{l: l, coordinator: -1, name: l.opts.Prefix + name, txn: l.opts.Prefix + "ashlar-group." + name}
 		if name == "" {
 			g.txn = l.opts.Prefix + "ashlar-log." + l.id
 		}
@@ -556,14 +558,11 @@ func (g *group) commitOffsets(ctx context.Context, a *attempt) error {
 // end commits the transaction. The first answer means that it is decided, the
 // second that it is complete: brokers tell readers in between.
 func (g *group) end(ctx context.Context, a *attempt) error {
-	req := kmsg.NewPtrEndTxnRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = g.txn, g.by.id, g.by.epoch, true
 	var back backoff
+	unsure := false // an earlier request may have been done
 	for decided := false; ; {
-		resp, err := req.RequestWith(ctx, g.l.cl)
-		if err == nil {
-			err = kerr.ErrorForCode(resp.ErrorCode)
-		}
+		err, maybe := g.endOnce(ctx)
+		unsure = unsure || maybe
 		switch {
 		case err == nil && decided:
 			return nil
@@ -575,15 +574,51 @@ func (g *group) end(ctx context.Context, a *attempt) error {
 				continue
 			}
 		}
-		if decided {
+		switch {
+		case decided:
 			g.ready = false // whatever that was is the next transaction's to find out
 			return nil
-		}
-		if fenced(err) {
+		case fenced(err) && !unsure:
+			return g.failure("commit", err)
+		case fenced(err):
 			return g.settle(ctx, a, err)
 		}
 		return fmt.Errorf("kafka: group %q: commit, outcome unknown: %w", g.name, errors.Join(context.Cause(ctx), err))
 	}
+}
+
+// endOnce sends one request, where the client would send more by itself. It
+// reports beside the error whether the commit may be done all the same.
+func (g *group) endOnce(ctx context.Context) (err error, maybe bool) {
+	if g.coordinator < 0 {
+		find := kmsg.NewPtrFindCoordinatorRequest()
+		find.CoordinatorType, find.CoordinatorKey, find.CoordinatorKeys = 1, g.txn, []string{g.txn}
+		resp, err := find.RequestWith(ctx, g.l.cl)
+		if err != nil {
+			return err, false
+		}
+		node, code := resp.NodeID, resp.ErrorCode
+		if len(resp.Coordinators) > 0 {
+			node, code = resp.Coordinators[0].NodeID, resp.Coordinators[0].ErrorCode
+		}
+		if err := kerr.ErrorForCode(code); err != nil {
+			return err, false
+		}
+		g.coordinator = node
+	}
+	req := kmsg.NewPtrEndTxnRequest()
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Commit = g.txn, g.by.id, g.by.epoch, true
+	resp, err := g.l.cl.Broker(int(g.coordinator)).Request(ctx, req)
+	if err == nil {
+		err = kerr.ErrorForCode(resp.(*kmsg.EndTxnResponse).ErrorCode)
+		maybe = errors.Is(err, kerr.RequestTimedOut)
+	} else {
+		maybe = true
+	}
+	if err != nil {
+		g.coordinator = -1 // it may have moved
+	}
+	return err, maybe
 }
 
 // settle finds out what became of a transaction whose commit was answered, maybe
