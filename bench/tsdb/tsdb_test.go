@@ -146,6 +146,10 @@ func openProm(dir string, long bool) *promdb.DB {
 		o.MinBlockDuration = 20 * 365 * 24 * 3600_000
 		o.MaxBlockDuration = o.MinBlockDuration
 	}
+	return openPromWith(dir, o)
+}
+
+func openPromWith(dir string, o *promdb.Options) *promdb.DB {
 	db, err := promdb.Open(dir, slog.New(slog.DiscardHandler), nil, o, nil)
 	must(err)
 	db.DisableCompactions()
