@@ -50,9 +50,7 @@ func run(args []string, stdout io.Writer) error {
 		return err
 	}
 	for _, subject := range list(*versus) {
-		err := measure(filepath.Join(*results, strings.ReplaceAll(subject, "/", "-")+".txt"), *note, stdout, session{
-			dir: ".", env: "GOWORK=off", args: testArgs("Vs", *benchtime, subject), shown: "cd bench && GOWORK=off ",
-		})
+		err := measure(filepath.Join(*results, strings.ReplaceAll(subject, "/", "-")+".txt"), *note, stdout, versusSession(".", subject, *benchtime))
 		if err != nil {
 			return fmt.Errorf("measuring %s: %w", subject, err)
 		}
@@ -116,6 +114,22 @@ func testArgs(pattern, benchtime, pkg string) []string {
 		args = append(args, "-benchtime", benchtime)
 	}
 	return append(args, "./"+pkg)
+}
+
+// versusSession measures a subject against its peers: from the folder bench,
+// which is dir, or from its own if it is a module, since its peers do not build
+// together with the others.
+func versusSession(dir, subject, benchtime string) session {
+	r := session{dir: dir, env: "GOWORK=off", args: testArgs("Vs", benchtime, subject), shown: "cd bench && GOWORK=off "}
+	if own := filepath.Join(dir, filepath.FromSlash(subject)); isModule(own) {
+		r.dir, r.args, r.shown = own, testArgs("Vs", benchtime, ""), "cd bench/"+subject+" && GOWORK=off "
+	}
+	return r
+}
+
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
 }
 
 // A session is one run of the go command.

@@ -131,3 +131,26 @@ func TestPeerVersions(t *testing.T) {
 		t.Errorf("peerVersions = %v, want %s", got, want)
 	}
 }
+
+// A subject with a go.mod of its own is measured in its folder.
+func TestVersusSession(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"go.mod", "own/go.mod"} {
+		name = filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, []byte("module x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ subject, dir, pkg, shown string }{
+		{"shared", dir, "./shared", "cd bench && GOWORK=off "},
+		{"own", filepath.Join(dir, "own"), "./", "cd bench/own && GOWORK=off "},
+	} {
+		r := versusSession(dir, c.subject, "")
+		if last := r.args[len(r.args)-1]; r.dir != c.dir || last != c.pkg || r.shown != c.shown {
+			t.Errorf("versusSession(%q) = %q, %q, %q", c.subject, r.dir, last, r.shown)
+		}
+	}
+}

@@ -13,9 +13,14 @@ import (
 )
 
 // peerVersions returns the modules that the tests of a subject import, as
-// "path version", from the sources and the go.mod of the bench module in dir.
+// "path version", from the sources and the go.mod of the bench module in dir, or
+// of the subject's own.
 func peerVersions(dir, subject string) ([]string, error) {
-	required, err := requirements(filepath.Join(dir, "go.mod"))
+	module := dir
+	if own := filepath.Join(dir, filepath.FromSlash(subject)); isModule(own) {
+		module = own
+	}
+	required, err := requirements(filepath.Join(module, "go.mod"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil // run elsewhere, on files from somewhere
 	}

@@ -4,7 +4,8 @@
 //
 // Both get the same generated series: a quarter constant, a third counters, a
 // third gauges of two decimals, a tenth noise with all digits; six labels each.
-// The NAB series are read from the archive that ASHLAR_NAB names.
+// The NAB series are read from the archive that ASHLAR_NAB names, or from the
+// slice in tsdb/testdata.
 package tsdb_test
 
 import (
@@ -235,7 +236,11 @@ func BenchmarkVs(b *testing.B) {
 	b.Run("reopen/prometheus", benchReopen)
 	b.Run("heap/prometheus", benchHeap)
 	b.Run("mix-size/prometheus", benchMixSize)
-	b.Run("nab-size/prometheus", benchNAB)
+	if name := os.Getenv("ASHLAR_NAB"); name != "" {
+		b.Run("nab-size/prometheus", func(b *testing.B) { benchNAB(b, name) })
+	} else {
+		b.Run("nab-slice-size/prometheus", func(b *testing.B) { benchNAB(b, "../../tsdb/testdata/nab/slice.tar.gz") })
+	}
 }
 
 const small = 10_000
@@ -545,11 +550,7 @@ func sizes(b *testing.B, x *ours, y *prom, n int) {
 
 // benchNAB stores each NAB file as a series. Repeated times are left out, since
 // Prometheus refuses them.
-func benchNAB(b *testing.B) {
-	name := os.Getenv("ASHLAR_NAB")
-	if name == "" {
-		b.Skip("ASHLAR_NAB does not name nab-data.tar.gz")
-	}
+func benchNAB(b *testing.B, name string) {
 	x := openOurs(b, 0, tsdb.Options{Sync: tsdb.SyncNone, Manual: true, ChunkRange: 32 * 24 * time.Hour})
 	y := newProm(b, 0, true)
 	total, lo, hi := 0, int64(1<<60), int64(0)
