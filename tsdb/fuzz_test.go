@@ -167,3 +167,23 @@ func repair(b []byte) {
 		binary.LittleEndian.PutUint32(p[28:], frame.Checksum(p[:28]))
 	}
 }
+
+// FuzzSection opens a section of any bytes, and one made of them.
+func FuzzSection(f *testing.F) {
+	f.Add([]byte{sectionPlain, 1, 2, 3})
+	f.Add(appendSection(nil, bytes.Repeat([]byte("series "), 50)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if sec, _, err := openSection(nil, b); err == nil {
+			require.LessOrEqual(t, len(sec), len(b)*maxInflate)
+		}
+		sec, _, err := openSection(make([]byte, 3), appendSection(nil, b))
+		require.NoError(t, err)
+		require.Equal(t, string(b), string(sec))
+		var x chunkIndex
+		info := chunkInfo{kind: chunkSamples, rng: Range{0, 1 << 40}}
+		if keys, err := x.decodeSection(b, &info, 1+len(b)%3, nil, 1<<30); err == nil {
+			require.Len(t, keys, 1+len(b)%3)
+			require.Equal(t, len(x.blocks), int(x.firsts[len(x.firsts)-1]))
+		}
+	})
+}
