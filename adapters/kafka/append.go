@@ -250,7 +250,7 @@ func (l *Log) produce(ctx context.Context, p stream.Partition, batch []byte, tra
 	req.TransactionID, req.Acks = transaction, -1
 	req.TimeoutMillis = int32(min(l.opts.Timeout.Milliseconds(), 30_000))
 	rt := kmsg.NewProduceRequestTopic()
-	rt.Topic = l.opts.Prefix + p.Topic
+	rt.Topic = l.full(p.Topic)
 	rp := kmsg.NewProduceRequestTopicPartition()
 	rp.Partition, rp.Records = int32(p.Number), batch
 	rt.Partitions = append(rt.Partitions, rp)

@@ -82,8 +82,10 @@
 //   - Tools that reset a group's offsets also remove its epochs. Stop the group's
 //     logs first: they know the offsets that they committed.
 //
-// Names of topics are limited to Kafka's: 249 bytes of letters, digits, '.', '_'
-// and '-', with the prefix. Times are rounded to milliseconds.
+// Kafka allows letters, digits, '.', '_' and '-' in the name of a topic, and 249
+// bytes, with the prefix; a name with other characters stands there in base 64,
+// behind "ashlar-name.". Two names that differ only in '.' and '_' are
+// [stream.ErrInvalid]: the brokers' metrics would not tell them apart. Times are rounded to milliseconds.
 //
 // # References
 //

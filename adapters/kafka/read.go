@@ -45,7 +45,7 @@ func (l *Log) listOffset(ctx context.Context, p stream.Partition, which int64) (
 	req := kmsg.NewPtrListOffsetsRequest()
 	req.ReplicaID, req.IsolationLevel = -1, readCommitted
 	rt := kmsg.NewListOffsetsRequestTopic()
-	rt.Topic = l.opts.Prefix + p.Topic
+	rt.Topic = l.full(p.Topic)
 	rp := kmsg.NewListOffsetsRequestTopicPartition()
 	rp.Partition, rp.Timestamp, rp.CurrentLeaderEpoch = int32(p.Number), which, -1
 	rt.Partitions = append(rt.Partitions, rp)
@@ -257,7 +257,7 @@ func (l *Log) fetch(ctx context.Context, cl *kgo.Client, broker int32, wants []w
 		rp := kmsg.NewFetchRequestTopicPartition()
 		rp.Partition, rp.FetchOffset, rp.CurrentLeaderEpoch = int32(w.p.Number), w.from, -1
 		rp.PartitionMaxBytes, rp.LogStartOffset = int32(w.size), -1
-		full := l.opts.Prefix + w.p.Topic
+		full := l.full(w.p.Topic)
 		t := slices.IndexFunc(req.Topics, func(t kmsg.FetchRequestTopic) bool { return t.Topic == full })
 		if t < 0 {
 			rt := kmsg.NewFetchRequestTopic()
@@ -279,7 +279,8 @@ func (l *Log) fetch(ctx context.Context, cl *kgo.Client, broker int32, wants []w
 		t := &resp.Topics[ti]
 		for pi := range t.Partitions {
 			rp := &t.Partitions[pi]
-			i, ok := where[stream.Partition{Topic: t.Topic[min(len(l.opts.Prefix), len(t.Topic)):], Number: int(rp.Partition)}]
+			name, _ := l.short(t.Topic)
+			i, ok := where[stream.Partition{Topic: name, Number: int(rp.Partition)}]
 			if !ok {
 				continue
 			}

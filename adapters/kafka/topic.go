@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -33,18 +34,38 @@ func notName(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
 }
 
-// kafkaName returns the name of a topic in the cluster.
-func (l *Log) kafkaName(name string) (string, error) {
-	full := l.opts.Prefix + name
-	switch {
-	case name == "":
-		return "", fmt.Errorf("%w: empty name of a topic", stream.ErrInvalid)
-	case len(full) > maxTopic:
-		return "", fmt.Errorf("%w: name of a topic has %d bytes, above %d", stream.ErrTooLarge, len(full), maxTopic)
-	case full == "." || full == ".." || slices.ContainsFunc([]rune(full), notName):
-		return "", fmt.Errorf("%w: topic %q: Kafka's names have letters, digits, '.', '_' and '-'", stream.ErrInvalid, name)
+// escape stands before names that Kafka does not allow, which follow in base 64,
+// and before those that begin with it.
+const escape = "ashlar-name."
+
+// full returns the name of a topic in the cluster.
+func (l *Log) full(name string) string {
+	if strings.HasPrefix(name, escape) || strings.ContainsFunc(name, notName) || l.opts.Prefix == "" && (name == "." || name == "..") {
+		name = escape + base64.RawURLEncoding.EncodeToString([]byte(name))
 	}
-	return full, nil
+	return l.opts.Prefix + name
+}
+
+// short undoes full, for names that are of this log.
+func (l *Log) short(full string) (name string, ok bool) {
+	if name, ok = strings.CutPrefix(full, l.opts.Prefix); !ok {
+		return "", false
+	}
+	if code, ok := strings.CutPrefix(name, escape); ok {
+		b, err := base64.RawURLEncoding.DecodeString(code)
+		return string(b), err == nil
+	}
+	return name, true
+}
+
+func (l *Log) checkTopic(name string) error {
+	switch full := l.full(name); {
+	case name == "":
+		return fmt.Errorf("%w: empty name of a topic", stream.ErrInvalid)
+	case len(full) > maxTopic:
+		return fmt.Errorf("%w: name of a topic has %d bytes, above %d", stream.ErrTooLarge, len(full), maxTopic)
+	}
+	return nil
 }
 
 // CreateTopic implements [stream.Log]. The topic's settings are described in the
@@ -58,10 +79,10 @@ func (l *Log) CreateTopic(ctx context.Context, name string, o *stream.TopicOptio
 }
 
 func (l *Log) createTopic(ctx context.Context, name string, o *stream.TopicOptions) error {
-	full, err := l.kafkaName(name)
-	if err != nil {
+	if err := l.checkTopic(name); err != nil {
 		return err
 	}
+	full := l.full(name)
 	var want stream.TopicOptions
 	if o != nil {
 		want = *o
@@ -197,15 +218,11 @@ func (l *Log) Topic(ctx context.Context, name string) (stream.TopicOptions, erro
 }
 
 func (l *Log) topicOptions(ctx context.Context, name string) (o stream.TopicOptions, err error) {
-	full, err := l.kafkaName(name)
-	if err != nil {
-		return o, err
-	}
 	var again backoff
 	for {
 		t, err := l.loadTopic(ctx, name)
 		if err == nil {
-			o, err = l.describe(ctx, full)
+			o, err = l.describe(ctx, l.full(name))
 			o.Partitions = len(t.leaders)
 		}
 		if err == nil || !retriable(err) {
@@ -270,10 +287,10 @@ func (l *Log) describe(ctx context.Context, full string) (o stream.TopicOptions,
 
 // loadTopic asks the cluster for a topic's leaders.
 func (l *Log) loadTopic(ctx context.Context, name string) (*topic, error) {
-	full, err := l.kafkaName(name)
-	if err != nil {
+	if err := l.checkTopic(name); err != nil {
 		return nil, fmt.Errorf("%w: %v", stream.ErrNotFound, err) // it cannot be there
 	}
+	full := l.full(name)
 	req := kmsg.NewPtrMetadataRequest()
 	rt := kmsg.NewMetadataRequestTopic()
 	rt.Topic = kmsg.StringPtr(full)

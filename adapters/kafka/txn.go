@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -454,7 +453,7 @@ func (g *group) addPartitions(ctx context.Context, a *attempt) error {
 	req.TransactionalID, req.ProducerID, req.ProducerEpoch = g.txn, g.by.id, g.by.epoch
 	for name, numbers := range byTopic(a.batches) {
 		t := kmsg.NewAddPartitionsToTxnRequestTopic()
-		t.Topic, t.Partitions = g.l.opts.Prefix+name, numbers
+		t.Topic, t.Partitions = g.l.full(name), numbers
 		req.Topics = append(req.Topics, t)
 	}
 	return concurrent(ctx, func() error {
@@ -532,7 +531,7 @@ func (g *group) commitOffsets(ctx context.Context, a *attempt) error {
 	req.Generation = -1
 	for name, numbers := range byTopic(a.notes) {
 		t := kmsg.NewTxnOffsetCommitRequestTopic()
-		t.Topic = g.l.opts.Prefix + name
+		t.Topic = g.l.full(name)
 		for _, number := range numbers {
 			n := a.notes[stream.Partition{Topic: name, Number: int(number)}]
 			p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
@@ -703,7 +702,7 @@ func (l *Log) fetchOffsets(ctx context.Context, full string) (map[stream.Partiti
 			return nil, fmt.Errorf("kafka: offsets of group %q: %w", full, err)
 		}
 		for _, t := range g.Topics {
-			name, ok := strings.CutPrefix(t.Topic, l.opts.Prefix)
+			name, ok := l.short(t.Topic)
 			if !ok {
 				continue
 			}
