@@ -21,8 +21,8 @@ func openLog(_ context.Context, url, dir string) (stream.Transactor, error) {
 	return stream.OpenLocal(dir, nil)
 }
 
-var errEngines = errors.New("-log needs the clients of other systems, which this program was built without: go run -tags engines ./examples/metrics -log " +
-	"kafka://HOST:PORT or nats://HOST:PORT, in the folder examples with GOWORK=off")
+var errEngines = errors.New("-log needs the clients of other systems, with which this program was not built: " +
+	"go run -tags engines ./examples/metrics -log kafka://HOST:PORT or nats://HOST:PORT")
 
 // exportParquet would write the archive for Spark and DuckDB.
 func exportParquet(_ context.Context, w io.Writer, _ blob.Store) error {

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/ashlar-go/ashlar/adapters/kafka"
 	"github.com/ashlar-go/ashlar/adapters/nats"
@@ -25,7 +26,9 @@ func openLog(ctx context.Context, url, dir string) (stream.Transactor, error) {
 	case "":
 		return stream.OpenLocal(dir, nil)
 	case "kafka":
-		return kafka.Dial(ctx, strings.Split(rest, ","), &kafka.Options{Prefix: prefix + "-"})
+		// A killed process leaves a transaction open, for which readers wait until
+		// it has timed out.
+		return kafka.Dial(ctx, strings.Split(rest, ","), &kafka.Options{Prefix: prefix + "-", Timeout: 5 * time.Second})
 	case "nats":
 		return nats.Dial(ctx, url, &nats.Options{Prefix: prefix})
 	default:

@@ -241,6 +241,9 @@ func (s *story) onDisk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.url != "" {
+		s.say("the log is at %s: what is killed is the collector with its jobs", s.url)
+	}
 	s.say("%s lines acknowledged, SIGKILL %d times, %d batches sent again as if the answer had been lost; up again within %s", num(c.acknowledged), c.kills, c.kills, c.again.Round(10*time.Millisecond))
 	s.say("events that a consumer finds who comes afterwards %7s of %s", num(c.replayable), num(events))
 
@@ -255,11 +258,11 @@ func (s *story) onDisk(ctx context.Context) error {
 	}
 	lost := 0
 	for _, job := range append(live, jobSession) {
-		want, records, err := digest(ctx, s.calm, job, job+".side")
+		want, records, err := digest(ctx, s.calm, job, s.url == "")
 		if err != nil {
 			return err
 		}
-		got, _, err := digest(ctx, l, job, job+".side")
+		got, _, err := digest(ctx, l, job, s.url == "")
 		if err != nil {
 			return err
 		}
@@ -371,7 +374,7 @@ func (s *story) windows(ctx context.Context) error {
 		return err
 	}
 	burst := int(all[jobSliding][peak].Errors)
-	s.say("the outage lasts %s, across the change of a minute: a fixed minute sees at most %d errors of /checkout, the minute before an error %d", outageLasts, fixed, burst)
+	s.say("the outage lasts %s, across the change of a minute: a fixed minute sees at most %d errors of /checkout, the 60 s before an error %d", outageLasts, fixed, burst)
 
 	// A hopping window is its five minutes merged.
 	late, err := tardy(ctx, s.calm, topicEvents)
