@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/ashlar-go/ashlar/stream"
 	"github.com/ashlar-go/ashlar/stream/streamtest"
@@ -64,7 +65,21 @@ func TestConformanceReal(t *testing.T) {
 	}
 	streamtest.Run(t, func(t *testing.T) stream.Log {
 		prefix := "ashlar-test." + randomID() + "."
-		return dial(t, strings.Split(addrs, ","), &Options{Prefix: prefix, Timeout: 30 * time.Second})
+		l := dial(t, strings.Split(addrs, ","), &Options{Prefix: prefix, Timeout: 30 * time.Second})
+		t.Cleanup(func() { // by another log: the test may have closed l
+			sweeper := dial(t, strings.Split(addrs, ","), nil)
+			req := kmsg.NewPtrDeleteTopicsRequest()
+			req.TimeoutMillis = 30_000
+			for name := range l.topics {
+				rt := kmsg.NewDeleteTopicsRequestTopic()
+				rt.Topic = kmsg.StringPtr(l.full(name))
+				req.Topics, req.TopicNames = append(req.Topics, rt), append(req.TopicNames, l.full(name))
+			}
+			if _, err := req.RequestWith(ctx, sweeper.cl); err != nil {
+				t.Error(err)
+			}
+		})
+		return l
 	})
 }
 

@@ -74,8 +74,9 @@ func TestConformanceReal(t *testing.T) {
 	}
 	streamtest.Run(t, func(t *testing.T) stream.Log {
 		l := dial(t, url, &Options{Prefix: "ashlar-test-" + randomID()})
-		t.Cleanup(func() { // before l is closed
-			if err := l.js.DeleteStream(ctx, l.opts.Prefix); err != nil {
+		t.Cleanup(func() { // by another log: the test may have closed l
+			sweeper := dial(t, url, &Options{Prefix: l.opts.Prefix})
+			if err := sweeper.js.DeleteStream(ctx, l.opts.Prefix); err != nil {
 				t.Error(err)
 			}
 		})
