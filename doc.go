@@ -17,6 +17,8 @@
 //   - Was this item added, from ten bits an item: package bloom.
 //   - Which of many nodes owns a key, so that few keys move when nodes come and
 //     go: package ring.
+//   - A request that comes twice takes effect once: package idem. A storage of
+//     your own is checked by idem/idemtest.
 //   - Objects under names, on a disk or in memory, with conditional writes:
 //     package blob. A store of your own is checked by blob/blobtest.
 //   - Samples and log lines by label and time, in few bytes, in any order: package
@@ -27,10 +29,10 @@
 //   - Counts and sums by window of event time over such records, and joins with a
 //     table, each record exactly once: package stream/flow.
 //
-// Planned, in the same repository and under the same rules: values that merge (crdt) and proofs of what
-// differs (merkle); places (geohash), road networks (graph) and completions
-// (trie); limits (ratelimit); priority queues (pqueue), idempotent requests
-// (idem), scheduled jobs (sched), and names for recorded sound (fingerprint).
+// Planned, in the same repository and under the same rules: values that merge
+// (crdt) and proofs of what differs (merkle); places (geohash), road networks
+// (graph) and completions (trie); limits (ratelimit); priority queues (pqueue),
+// scheduled jobs (sched), and names for recorded sound (fingerprint).
 //
 // # What they share
 //

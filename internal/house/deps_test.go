@@ -30,6 +30,8 @@ var allowed = map[string]string{
 	"bloom":              "github.com/cespare/xxhash/v2",
 	"cms":                "github.com/cespare/xxhash/v2",
 	"hll":                "github.com/cespare/xxhash/v2",
+	"idem":               "bloom github.com/cespare/xxhash/v2 go.etcd.io/bbolt golang.org/x/sys",
+	"idem/idemtest":      "idem bloom github.com/cespare/xxhash/v2 go.etcd.io/bbolt golang.org/x/sys",
 	"internal/frame":     "",
 	"internal/house":     "",
 	"internal/vfs":       "",
