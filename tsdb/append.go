@@ -5,7 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/ashlar-go/ashlar/internal/vfs"
 	"github.com/ashlar-go/ashlar/internal/wal"
@@ -142,7 +145,7 @@ func (db *DB) appendLocked(b Batch) (res Result, end uint64, err error) {
 	if len(b.Refs) == 0 {
 		return res, 0, nil
 	}
-	db.rec = db.coder.sampleRecord(db.rec[:0], b.Refs, b.T, b.V)
+	db.rec = db.coders[0].sampleRecord(db.rec[:0], b.Refs, b.T, b.V)
 	if end, err = db.logLocked(defined); err != nil {
 		return Result{}, 0, err
 	}
@@ -241,32 +244,94 @@ func (db *DB) defineLocked(refs []Ref) []Ref {
 }
 
 // applyLocked puts samples into their heads. Refs and times are valid. The
-// caller holds app and mu.
+// caller holds app and mu. A large batch is shared out among cores by ordinal,
+// so that the samples of a series keep their order.
 func (db *DB) applyLocked(refs []Ref, t []int64, v []float64) (duplicates int) {
+	job := &db.job
+	job.refs, job.t, job.v, job.runs = refs, t, v, job.runs[:0]
 	var s *source
-	var h *head
+	var run *applyRun
 	seen := int64(minTime)
 	for i, ref := range refs {
 		if n := uint32(ref >> 32); s == nil || s.number != n {
-			s, h = db.sources[n], nil
+			s, run = db.sources[n], nil
 		}
 		at := t[i]
-		if h == nil || at < h.start || at >= h.end {
-			h = db.headLocked(s, &s.heads, at)
-		}
-		ord := uint32(ref)
-		if int(ord) >= len(h.series) {
+		if run == nil || at < run.h.start || at >= run.h.end {
+			h := db.headLocked(s, &s.heads, at)
 			h.grow(len(s.keys))
+			job.runs = append(job.runs, applyRun{h: h, series: h.series})
+			run = &job.runs[len(job.runs)-1]
 		}
-		if h.add(&h.series[ord], ord, &db.coder, at, v[i]) {
-			duplicates++
-		}
+		run.end = i + 1
 		seen = max(seen, at)
 	}
 	db.see(seen)
-	db.stats.duplicates.Add(uint64(duplicates) + db.coder.duplicates)
-	db.coder.duplicates = 0
+	n := 1
+	if len(refs) >= shareSamples {
+		n = len(db.coders)
+	}
+	var wg sync.WaitGroup
+	var found [lateShards]int
+	for k := 1; k < n; k++ {
+		wg.Go(func() { found[k] = job.apply(uint32(k), uint32(n), &db.coders[k]) })
+	}
+	duplicates = job.apply(0, uint32(n), &db.coders[0])
+	wg.Wait()
+	for k := range n {
+		duplicates += found[k]
+		db.stats.duplicates.Add(db.coders[k].duplicates)
+		db.coders[k].duplicates = 0
+	}
+	db.stats.duplicates.Add(uint64(duplicates))
+	clear(job.runs) // heads that are gone must not stay
+	job.refs, job.t, job.v, job.runs = nil, nil, nil, job.runs[:0]
 	return duplicates
+}
+
+// shareSamples is how many samples are worth another goroutine.
+const shareSamples = 2048
+
+// An applyJob is samples with the heads they belong to.
+type applyJob struct {
+	refs []Ref
+	t    []int64
+	v    []float64
+	runs []applyRun
+	left atomic.Int32 // appliers of replay that are not done
+}
+
+// An applyRun is samples before end, from the end of the run before, of a head.
+type applyRun struct {
+	end    int
+	h      *head
+	series []headSeries
+}
+
+// apply puts the samples with ordinals that leave mine modulo n into their
+// heads, and counts those that replaced another at once. N divides lateShards.
+func (job *applyJob) apply(mine, n uint32, c *headCoder) (duplicates int) {
+	i := 0
+	for _, run := range job.runs {
+		refs, t, v := job.refs[i:run.end], job.t[i:run.end], job.v[i:run.end]
+		for j, ref := range refs {
+			if ord := uint32(ref); ord&(n-1) == mine && run.h.add(&run.series[ord], ord, c, t[j], v[j]) {
+				duplicates++
+			}
+		}
+		i = run.end
+	}
+	return duplicates
+}
+
+// newCoders returns one for each core that applies samples: a divisor of
+// lateShards.
+func newCoders() []headCoder {
+	n := 1
+	for n*2 <= min(runtime.GOMAXPROCS(0), lateShards) {
+		n *= 2
+	}
+	return make([]headCoder, n)
 }
 
 // headLocked returns the open head for a time.

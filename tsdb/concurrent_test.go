@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,4 +123,54 @@ func TestSyncInterval(t *testing.T) {
 	require.Eventually(t, func() bool { return db.log.Durable() == db.log.End() }, 10*time.Second, time.Millisecond)
 	after := open(t, testOptions(opts.fs.(*vfs.Sim).Crash(0)))
 	sameColumns(t, m.query(All, nil), read(t, after, All), "after a power cut")
+}
+
+// TestLargeBatches appends batches that several cores share, late and repeated
+// samples among them, and reads them back from heads, from the log and sealed.
+func TestLargeBatches(t *testing.T) {
+	sim := vfs.NewSim()
+	opts := testOptions(sim)
+	opts.ChunkRange = 2 * time.Hour
+	db := open(t, opts)
+	m := newModel()
+	rnd := rand.New(rand.NewPCG(21, 4))
+	const series = 50
+	var refs [2 * series]Ref
+	var ids [2 * series]seriesID
+	for i := range refs {
+		source, l := fmt.Sprint("s", i%2), Pairs("id", fmt.Sprint(i))
+		var err error
+		refs[i], err = db.Series(source, l)
+		require.NoError(t, err)
+		key, err := l.appendKey(nil)
+		require.NoError(t, err)
+		ids[i] = seriesID{source, string(key)}
+	}
+	duplicates := uint64(0)
+	for step := range 12 {
+		var b Batch
+		for range 3 * shareSamples {
+			i := rnd.IntN(len(refs))
+			ts := start + int64(step)*600_000 + rnd.Int64N(600_000)
+			if rnd.IntN(5) == 0 {
+				ts -= rnd.Int64N(3_600_000)
+			}
+			ts -= ts % 250
+			v := float64(rnd.IntN(100)) / 4
+			if _, ok := m.samples[ids[i]][ts]; ok {
+				duplicates++
+			}
+			b.Refs, b.T, b.V = append(b.Refs, refs[i]), append(b.T, ts), append(b.V, v)
+			m.put(ids[i], ts, v)
+		}
+		_, err := db.Append(t.Context(), b)
+		require.NoError(t, err)
+	}
+	sameColumns(t, m.query(All, nil), read(t, db, All), "in heads")
+	opts.fs = sim.Kill()
+	again := open(t, opts)
+	sameColumns(t, m.query(All, nil), read(t, again, All), "from the log")
+	require.NoError(t, again.Seal(t.Context()))
+	sameColumns(t, m.query(All, nil), read(t, again, All), "sealed")
+	require.Equal(t, duplicates, again.Stats().Duplicates)
 }

@@ -89,7 +89,10 @@ type DB struct {
 	batch wal.Batch
 	rec   []byte
 	defs  []byte
-	coder headCoder
+	job   applyJob
+	// coders are for the cores that apply a batch; the first is for all that
+	// is done under app.
+	coders []headCoder
 
 	// mu guards the sources, their heads and their lists of chunks.
 	mu      sync.RWMutex
@@ -188,7 +191,7 @@ func Open(dir string, opts *Options) (*DB, error) {
 	}
 	db := &DB{
 		dir: dir, fs: o.fs, opts: o, span: o.ChunkRange.Milliseconds(), byName: map[string]*source{},
-		cache: chunkCache{budget: o.IndexBytes}, wake: make(chan struct{}, 1),
+		cache: chunkCache{budget: o.IndexBytes}, wake: make(chan struct{}, 1), coders: newCoders(),
 	}
 	db.seen.Store(minTime)
 	if err := db.fs.MkdirAll(filepath.Join(dir, "chunks")); err != nil {

@@ -55,7 +55,7 @@ func (db *DB) Delete(ctx context.Context, r Range, ms ...Matcher) error {
 
 // deleteFromHeadsLocked removes from memory what a tombstone deletes.
 func (db *DB) deleteFromHeadsLocked(t *tombstone) {
-	c := &db.coder
+	c := &db.coders[0]
 	var w headView
 	for _, s := range db.sources {
 		heads := slices.Clone(s.heads)

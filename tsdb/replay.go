@@ -3,11 +3,9 @@ package tsdb
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/ashlar-go/ashlar/internal/wal"
 )
@@ -203,22 +201,7 @@ type appliers struct {
 	pending sync.WaitGroup
 	ended   sync.WaitGroup
 	coders  []headCoder
-}
-
-// An applyJob is samples with the heads they belong to.
-type applyJob struct {
-	refs []Ref
-	t    []int64
-	v    []float64
-	runs []applyRun
-	left atomic.Int32 // appliers that are not done
-}
-
-// An applyRun is samples before end, from the end of the run before, of a head.
-type applyRun struct {
-	end    int
-	h      *head
-	series []headSeries
+	found   [lateShards]int // duplicates
 }
 
 const (
@@ -231,11 +214,7 @@ func startAppliers(db *DB) *appliers {
 	for range jobsAtOnce {
 		a.free <- new(applyJob)
 	}
-	n := 1 // a divisor of lateShards
-	for n*2 <= min(runtime.GOMAXPROCS(0), lateShards) {
-		n *= 2
-	}
-	a.coders = make([]headCoder, n)
+	a.coders = newCoders()
 	a.queues = make([]chan *applyJob, len(a.coders))
 	for i := range a.queues {
 		a.queues[i] = make(chan *applyJob, jobsAtOnce)
@@ -245,18 +224,9 @@ func startAppliers(db *DB) *appliers {
 }
 
 func (a *appliers) run(mine uint32) {
-	c, n := &a.coders[mine], uint32(len(a.coders))
+	n := uint32(len(a.coders))
 	for job := range a.queues[mine] {
-		i := 0
-		for _, run := range job.runs {
-			refs, t, v := job.refs[i:run.end], job.t[i:run.end], job.v[i:run.end]
-			for j, ref := range refs {
-				if ord := uint32(ref); ord%n == mine {
-					run.h.add(&run.series[ord], ord, c, t[j], v[j])
-				}
-			}
-			i = run.end
-		}
+		a.found[mine] += job.apply(mine, n, &a.coders[mine])
 		if job.left.Add(-1) == 0 {
 			a.free <- job
 		}
@@ -344,6 +314,6 @@ func (a *appliers) stop() {
 	}
 	a.ended.Wait()
 	for i := range a.coders {
-		a.db.stats.duplicates.Add(a.coders[i].duplicates)
+		a.db.stats.duplicates.Add(a.coders[i].duplicates + uint64(a.found[i]))
 	}
 }
