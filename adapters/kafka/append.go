@@ -47,7 +47,7 @@ type appended struct {
 // partition that wait at the same time share a request. If ctx ends while the
 // records still wait, nothing is written.
 func (l *Log) Append(ctx context.Context, p stream.Partition, records []stream.Record) (first int64, err error) {
-	c, leave, err := l.enter(ctx)
+	c, leave, err := l.enter(ctx, false)
 	if err != nil {
 		return 0, err
 	}

@@ -40,8 +40,8 @@ type Options struct {
 	MaxBatch int
 	// Compression names codecs for batches, the best first. Default: none.
 	Compression []kgo.CompressionCodec
-	// Timeout ends an append or a transaction that the cluster has not
-	// acknowledged for so long, with an error that wraps
+	// Timeout ends a call for which the cluster has not answered for so long,
+	// however often it was asked, with an error that wraps
 	// [context.DeadlineExceeded]. It also bounds how long a transaction that
 	// was left open blocks readers. Default 1 minute, at least 1 second.
 	Timeout time.Duration
@@ -169,8 +169,9 @@ func (l *Log) Close() error {
 }
 
 // enter begins a call: the context it returns ends with ctx and with the log.
-// leave must be called with the call's error, and returns what to tell.
-func (l *Log) enter(ctx context.Context) (c context.Context, leave func(error) error, err error) {
+// leave must be called with the call's error, and returns what to tell. A call that
+// is brief also ends after [Options.Timeout].
+func (l *Log) enter(ctx context.Context, brief bool) (c context.Context, leave func(error) error, err error) {
 	if err := l.hold(); err != nil {
 		return nil, nil, err
 	}
@@ -178,7 +179,11 @@ func (l *Log) enter(ctx context.Context) (c context.Context, leave func(error) e
 		l.wg.Done()
 		return nil, nil, err
 	}
-	c, cancel := context.WithCancel(ctx)
+	timeout := time.Duration(math.MaxInt64)
+	if brief {
+		timeout = l.opts.Timeout
+	}
+	c, cancel := context.WithTimeout(ctx, timeout)
 	stop := context.AfterFunc(l.ctx, cancel)
 	return c, func(err error) error {
 		stop()

@@ -257,6 +257,34 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestNobodyAnswers: a cluster that went away for good is reported in time.
+func TestNobodyAnswers(t *testing.T) {
+	c, brokers := cluster(t)
+	l := dial(t, brokers, &Options{Timeout: time.Second})
+	p := newTopic(t, l, "t", 1)[0]
+	c.Close()
+	_, err := l.Append(ctx, p, values("x"))
+	_, _, bounds := l.Bounds(ctx, p)
+	_, offsets := l.Committed(ctx, "g")
+	for what, err := range map[string]error{
+		"Append": err, "Bounds": bounds, "Committed": offsets,
+		"Commit":      l.Commit(ctx, "g", map[stream.Partition]stream.Offset{p: {}}),
+		"Read":        l.Read(ctx, p, 0, new(stream.Batch)),
+		"CreateTopic": l.CreateTopic(ctx, "other", nil),
+	} {
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s = %v, want %v", what, err, context.DeadlineExceeded)
+		}
+	}
+	c1, cancel := context.WithCancel(ctx)
+	cancelled := make(chan error, 1)
+	go func() { cancelled <- l.Read(c1, p, 0, new(stream.Batch)) }()
+	cancel()
+	if err := <-cancelled; !errors.Is(err, context.Canceled) {
+		t.Errorf("Read = %v", err)
+	}
+}
+
 // TestTopicOptions: what a topic was made with is read back, from this Log and
 // for topics that others made.
 func TestTopicOptions(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,7 +26,7 @@ const (
 // Bounds implements [stream.Log]. Next is the last stable offset: records of
 // transactions that are open, and all behind them, are not there yet.
 func (l *Log) Bounds(ctx context.Context, p stream.Partition) (first, next int64, err error) {
-	c, leave, err := l.enter(ctx)
+	c, leave, err := l.enter(ctx, true)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -139,7 +140,7 @@ func limit(b *stream.Batch) int {
 // committed, and never when they are aborted. Waiting costs one request in some
 // seconds for all partitions together that one broker leads.
 func (l *Log) Read(ctx context.Context, p stream.Partition, from int64, b *stream.Batch) error {
-	c, leave, err := l.enter(ctx)
+	c, leave, err := l.enter(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -156,6 +157,7 @@ func (l *Log) read(ctx context.Context, p stream.Partition, from int64, b *strea
 		return err
 	}
 	var again backoff
+	var since time.Time // of the first failure in a row
 	w := want{p: p, from: from, size: min(limit(b), 64<<20)}
 	for fresh, wait := false, false; ; {
 		var got fetched
@@ -179,7 +181,7 @@ func (l *Log) read(ctx context.Context, p stream.Partition, from int64, b *strea
 			l.deliver(ahead{p, got.records, got.next}, b)
 			return nil
 		case err == nil:
-			again, fresh, wait = backoff{}, false, true
+			again, since, fresh, wait = backoff{}, time.Time{}, false, true
 			continue
 		case errors.Is(err, kerr.OffsetOutOfRange):
 			first, next, err := l.bounds(ctx, p)
@@ -195,7 +197,14 @@ func (l *Log) read(ctx context.Context, p stream.Partition, from int64, b *strea
 			return err
 		}
 		fresh = true
-		if e := again.wait(ctx); e != nil {
+		if since.IsZero() {
+			since = time.Now()
+		}
+		e := again.wait(ctx)
+		if e == nil && time.Since(since) > l.opts.Timeout {
+			e = context.DeadlineExceeded
+		}
+		if e != nil {
 			return fmt.Errorf("kafka: %v: %w: %v", p, e, err)
 		}
 	}

@@ -71,7 +71,7 @@ func (l *Log) checkTopic(name string) error {
 // CreateTopic implements [stream.Log]. The topic's settings are described in the
 // package comment.
 func (l *Log) CreateTopic(ctx context.Context, name string, o *stream.TopicOptions) error {
-	c, leave, err := l.enter(ctx)
+	c, leave, err := l.enter(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -209,7 +209,7 @@ func (l *Log) topicConfigs(o stream.TopicOptions) [][2]string {
 
 // Topic implements [stream.Log]: what the cluster has, whoever made the topic.
 func (l *Log) Topic(ctx context.Context, name string) (stream.TopicOptions, error) {
-	c, leave, err := l.enter(ctx)
+	c, leave, err := l.enter(ctx, true)
 	if err != nil {
 		return stream.TopicOptions{}, err
 	}

@@ -72,7 +72,7 @@ func (l *Log) Commit(ctx context.Context, group string, offsets map[stream.Parti
 // one batch, which [Options.MaxBatch] limits. When it returns without error the
 // records can be read.
 func (l *Log) Transact(ctx context.Context, tx *stream.Tx) ([]int64, error) {
-	c, leave, err := l.enter(ctx)
+	c, leave, err := l.enter(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -653,7 +653,7 @@ func (g *group) settle(ctx context.Context, a *attempt, cause error) error {
 
 // Committed implements [stream.Log].
 func (l *Log) Committed(ctx context.Context, group string) (map[stream.Partition]stream.Offset, error) {
-	c, leave, err := l.enter(ctx)
+	c, leave, err := l.enter(ctx, true)
 	if err != nil {
 		return nil, err
 	}

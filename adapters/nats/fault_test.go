@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -242,7 +243,7 @@ func TestRestart(t *testing.T) {
 		_, err := l.Append(ctx, p, values("meanwhile"))
 		done <- err
 	}()
-	startOne(t, strings.TrimSuffix(dir, "/jetstream"), port)
+	startOne(t, filepath.Dir(dir), port)
 	if err := <-done; err != nil {
 		t.Errorf("Append while the server was away = %v", err)
 	}

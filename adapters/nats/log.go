@@ -55,7 +55,7 @@ func (o *Options) withDefaults() (Options, error) {
 		c.Timeout = time.Minute
 	}
 	switch {
-	case !plain(c.Prefix):
+	case !plain(c.Prefix) || len(c.Prefix) > maxName:
 		return c, fmt.Errorf("%w: Options.Prefix %q", stream.ErrInvalid, c.Prefix)
 	case c.Replicas < 1 || c.Replicas > 5:
 		return c, fmt.Errorf("%w: %d replicas", stream.ErrInvalid, c.Replicas)
