@@ -131,7 +131,7 @@ func Dial(ctx context.Context, brokers []string, o *Options) (*Log, error) {
 		versions.SetMaxKeyVersion(kmsg.TxnOffsetCommit.Int16(), 4)
 		return kgo.NewClient(append([]kgo.Opt{
 			kgo.SeedBrokers(brokers...), kgo.ClientID("ashlar"), kgo.MaxVersions(versions),
-			kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DisableClientMetrics(),
+			kgo.RequiredAcks(kgo.AllISRAcks()), kgo.DisableClientMetrics(), kgo.RetryTimeout(max(time.Second, opts.Timeout/4)),
 		}, opts.Client...)...)
 	}
 	l.wait = &waiting{l: l, newClient: newClient, brokers: map[int32]*brokerWaits{}}
