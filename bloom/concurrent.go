@@ -11,7 +11,7 @@ import (
 // locks: it is safe for concurrent use by multiple goroutines. An item is
 // contained from the moment its Add returns. Use [NewConcurrent].
 type Concurrent struct {
-	words []atomic.Uint64 // eight for each block
+	lines []line
 	k     int
 }
 
@@ -21,22 +21,26 @@ func NewConcurrent(n uint64, p float64) (*Concurrent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Concurrent{makeWords(int(b)), k}, nil
+	return &Concurrent{make([]line, b), k}, nil
 }
 
-func makeWords(blocks int) []atomic.Uint64 { return make([]atomic.Uint64, 8*blocks) }
+// A line is a block of atomic words.
+type line [8]atomic.Uint64
 
 // AddHash adds an item by its hash and tells whether this call changed the
 // filter. Of several that add one item at the same time, more than one may be
 // told so.
 func (c *Concurrent) AddHash(h uint64) (changed bool) {
-	b := c.words[8*where(h, len(c.words)/8):][:8]
+	// Most additions to a filter in use change nothing: look before writing, since a
+	// write takes the line away from the other processors.
+	if c.ContainsHash(h) {
+		return false
+	}
+	b := &c.lines[where(h, len(c.lines))]
 	source := next(h)
 	for left := c.k; ; left -= draws {
 		g := source
 		for range min(left, draws) {
-			// Most bits of a filter in use are set: look before writing, since a
-			// write takes the line away from the other processors.
 			if w, m := &b[g>>61], uint64(1)<<(g>>55&63); w.Load()&m == 0 && w.Or(m)&m == 0 {
 				changed = true
 			}
@@ -52,21 +56,43 @@ func (c *Concurrent) AddHash(h uint64) (changed bool) {
 // ContainsHash tells whether an item was added: false is certain for an item whose
 // Add has returned.
 func (c *Concurrent) ContainsHash(h uint64) bool {
-	b := c.words[8*where(h, len(c.words)/8):][:8]
-	source := next(h)
-	for left := c.k; ; left -= draws {
-		g := source
-		for range min(left, draws) {
-			if b[g>>61].Load()>>(g>>55&63)&1 == 0 {
-				return false
+	b, source := &c.lines[where(h, len(c.lines))], next(h)
+	all := uint64(1)
+	switch c.k { // the loop below, unrolled
+	case 7:
+		all &= b[source<<54>>61].Load() >> (source << 54 >> 55 & 63)
+		fallthrough
+	case 6:
+		all &= b[source<<45>>61].Load() >> (source << 45 >> 55 & 63)
+		fallthrough
+	case 5:
+		all &= b[source<<36>>61].Load() >> (source << 36 >> 55 & 63)
+		fallthrough
+	case 4:
+		all &= b[source<<27>>61].Load() >> (source << 27 >> 55 & 63)
+		fallthrough
+	case 3:
+		all &= b[source<<18>>61].Load() >> (source << 18 >> 55 & 63)
+		fallthrough
+	case 2:
+		all &= b[source<<9>>61].Load() >> (source << 9 >> 55 & 63)
+		fallthrough
+	case 1:
+		all &= b[source>>61].Load() >> (source >> 55 & 63)
+	default:
+		for left := c.k; ; left -= draws {
+			g := source
+			for range min(left, draws) {
+				all &= b[g>>61].Load() >> (g >> 55 & 63)
+				g <<= 9
 			}
-			g <<= 9
+			if all == 0 || left <= draws {
+				return all != 0
+			}
+			source = next(source ^ source>>32)
 		}
-		if left <= draws {
-			return true
-		}
-		source = next(source ^ source>>32)
 	}
+	return all != 0
 }
 
 // Add adds an item, as AddHash does.
@@ -86,13 +112,13 @@ func (c *Concurrent) ContainsString(item string) bool {
 // Union adds all items of a filter with the same parameters. Errors are those of
 // [Filter.Union].
 func (c *Concurrent) Union(other *Filter) error {
-	if blocks := len(c.words) / 8; blocks != len(other.blocks) || c.k != other.k {
+	if len(c.lines) != len(other.blocks) || c.k != other.k {
 		return fmt.Errorf("%w: %d bits and %d hashes, %d bits and %d hashes", ErrIncompatible, c.Bits(), c.k, other.Bits(), other.k)
 	}
 	for i := range other.blocks {
 		for j, w := range other.blocks[i] {
 			if w != 0 {
-				c.words[8*i+j].Or(w)
+				c.lines[i][j].Or(w)
 			}
 		}
 	}
@@ -102,12 +128,14 @@ func (c *Concurrent) Union(other *Filter) error {
 // Snapshot returns a filter of what is contained now. It holds all items whose Add
 // returned before the call.
 func (c *Concurrent) Snapshot() *Filter {
-	f := &Filter{make([]block, len(c.words)/8), c.k}
-	for i := range c.words {
-		f.blocks[i/8][i%8] = c.words[i].Load()
+	f := &Filter{make([]block, len(c.lines)), c.k}
+	for i := range c.lines {
+		for j := range c.lines[i] {
+			f.blocks[i][j] = c.lines[i][j].Load()
+		}
 	}
 	return f
 }
 
 // Bits returns the size in bits.
-func (c *Concurrent) Bits() uint64 { return 64 * uint64(len(c.words)) }
+func (c *Concurrent) Bits() uint64 { return blockBits * uint64(len(c.lines)) }

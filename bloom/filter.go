@@ -70,22 +70,33 @@ func where(h uint64, blocks int) uint64 {
 // next returns the source of the next seven bits.
 func next(g uint64) uint64 { return g * step }
 
-// has tells whether n bits of a block are set, up to seven, in its lowest bit. It
-// looks at all of them: to stop at the first that is not saves less than the
-// processor loses by guessing wrong when that will be.
-func (b *block) has(source uint64, n int) uint64 {
-	all := uint64(1)
-	for range n {
-		all &= b[source>>61] >> (source >> 55 & 63)
-		source <<= 9
+// hasMany tells whether k bits of a block are set.
+func (b *block) hasMany(source uint64, k int) bool {
+	for left := k; ; left -= draws {
+		all, g := uint64(1), source
+		for range min(left, draws) {
+			all &= b[g>>61] >> (g >> 55 & 63)
+			g <<= 9
+		}
+		if all == 0 || left <= draws {
+			return all != 0
+		}
+		source = next(source ^ source>>32)
 	}
-	return all
 }
 
-func (b *block) set(source uint64, n int) {
-	for range n {
-		b[source>>61] |= 1 << (source >> 55 & 63)
-		source <<= 9
+// setMany sets k bits of a block.
+func (b *block) setMany(source uint64, k int) {
+	for left := k; ; left -= draws {
+		g := source
+		for range min(left, draws) {
+			b[g>>61] |= 1 << (g >> 55 & 63)
+			g <<= 9
+		}
+		if left <= draws {
+			return
+		}
+		source = next(source ^ source>>32)
 	}
 }
 
@@ -95,13 +106,31 @@ func (f *Filter) AddHash(h uint64) (changed bool) {
 	if f.ContainsHash(h) || len(f.blocks) == 0 {
 		return false
 	}
-	b := &f.blocks[where(h, len(f.blocks))]
-	source, left := next(h), f.k
-	for ; left > draws; left -= draws {
-		b.set(source, draws)
-		source = next(source ^ source>>32)
+	b, source := &f.blocks[where(h, len(f.blocks))], next(h)
+	switch f.k { // setMany, unrolled
+	case 7:
+		b[source<<54>>61] |= 1 << (source << 54 >> 55 & 63)
+		fallthrough
+	case 6:
+		b[source<<45>>61] |= 1 << (source << 45 >> 55 & 63)
+		fallthrough
+	case 5:
+		b[source<<36>>61] |= 1 << (source << 36 >> 55 & 63)
+		fallthrough
+	case 4:
+		b[source<<27>>61] |= 1 << (source << 27 >> 55 & 63)
+		fallthrough
+	case 3:
+		b[source<<18>>61] |= 1 << (source << 18 >> 55 & 63)
+		fallthrough
+	case 2:
+		b[source<<9>>61] |= 1 << (source << 9 >> 55 & 63)
+		fallthrough
+	case 1:
+		b[source>>61] |= 1 << (source >> 55 & 63)
+	default:
+		b.setMany(source, f.k)
 	}
-	b.set(source, left)
 	return true
 }
 
@@ -110,15 +139,35 @@ func (f *Filter) ContainsHash(h uint64) bool {
 	if len(f.blocks) == 0 {
 		return false
 	}
-	b := &f.blocks[where(h, len(f.blocks))]
-	source, left := next(h), f.k
-	for ; left > draws; left -= draws {
-		if b.has(source, draws) == 0 {
-			return false
-		}
-		source = next(source ^ source>>32)
+	b, source := &f.blocks[where(h, len(f.blocks))], next(h)
+	// hasMany, unrolled. It looks at all bits: to stop at the first that is not set
+	// saves less than the processor loses by guessing wrong when that will be.
+	all := uint64(1)
+	switch f.k {
+	case 7:
+		all &= b[source<<54>>61] >> (source << 54 >> 55 & 63)
+		fallthrough
+	case 6:
+		all &= b[source<<45>>61] >> (source << 45 >> 55 & 63)
+		fallthrough
+	case 5:
+		all &= b[source<<36>>61] >> (source << 36 >> 55 & 63)
+		fallthrough
+	case 4:
+		all &= b[source<<27>>61] >> (source << 27 >> 55 & 63)
+		fallthrough
+	case 3:
+		all &= b[source<<18>>61] >> (source << 18 >> 55 & 63)
+		fallthrough
+	case 2:
+		all &= b[source<<9>>61] >> (source << 9 >> 55 & 63)
+		fallthrough
+	case 1:
+		all &= b[source>>61] >> (source >> 55 & 63)
+	default:
+		return b.hasMany(source, f.k)
 	}
-	return b.has(source, left) != 0
+	return all != 0
 }
 
 // Add adds an item and tells whether the filter changed.

@@ -155,10 +155,10 @@ func (f *Filter) UnmarshalBinary(b []byte) error {
 // Concurrent returns a copy that many goroutines can use.
 func (f *Filter) Concurrent() *Concurrent {
 	c := &Concurrent{k: f.k}
-	c.words = makeWords(len(f.blocks))
+	c.lines = make([]line, len(f.blocks))
 	for i := range f.blocks {
 		for j, w := range f.blocks[i] {
-			c.words[8*i+j].Store(w)
+			c.lines[i][j].Store(w)
 		}
 	}
 	return c

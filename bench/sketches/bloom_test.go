@@ -74,7 +74,13 @@ func wrong(b *testing.B, f filter, n int) float64 {
 var sink bool
 
 func compare(b *testing.B, n int, make func(b *testing.B, n uint64) filter, what string) {
-	sides := [2]filter{blocked(b, uint64(n)), make(b, uint64(n))}
+	makeSide := func(side int) filter {
+		if side == 0 {
+			return blocked(b, uint64(n))
+		}
+		return make(b, uint64(n))
+	}
+	sides := [2]filter{makeSide(0), makeSide(1)}
 	var rates [2]float64
 	for i, f := range sides {
 		for _, h := range hashes[:n] {
@@ -87,7 +93,14 @@ func compare(b *testing.B, n int, make func(b *testing.B, n uint64) filter, what
 		at := 0
 		return func(r *versus.Round) {
 			switch what {
-			case "add": // again: the same bits are computed, looked up and written
+			case "add": // a new filter, filled as far as the round goes
+				r.Stop()
+				f = makeSide(i)
+				r.Start()
+				for at := range r.N {
+					f.add(hashes[at])
+				}
+			case "again": // the same bits are computed and looked up
 				for range r.N {
 					f.add(hashes[at%n])
 					at++
@@ -107,13 +120,20 @@ func compare(b *testing.B, n int, make func(b *testing.B, n uint64) filter, what
 			r.Size(f.bytes)
 		}
 	}
-	versus.Run(b, versus.Case{Ours: side(0), Theirs: side(1)})
+	c := versus.Case{Ours: side(0), Theirs: side(1), Goal: 1.5}
+	if n > 100_000 {
+		c.Goal = 1 // out of cache
+	}
+	if what == "add" {
+		c.N = n
+	}
+	versus.Run(b, c)
 }
 
 // bloomVs compares filters for 1 % false answers.
 func bloomVs(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
-		for _, what := range []string{"add", "hit", "miss"} {
+		for _, what := range []string{"add", "again", "hit", "miss"} {
 			b.Run(fmt.Sprintf("bloom-%s-%d/blobloom", what, n), func(b *testing.B) { compare(b, n, greatroar, what) })
 		}
 	}
