@@ -62,7 +62,8 @@ func playBroker(role, dir, size string) error {
 		return err
 	}
 	defer b.log.Close()
-	if err := b.start(ctx, generate(n).changes); err != nil {
+	users, _ := populate(n)
+	if err := b.start(ctx, users.changes); err != nil {
 		return err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")

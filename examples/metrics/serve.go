@@ -55,8 +55,8 @@ func reachable(a *net.TCPAddr) string {
 	return a.String()
 }
 
-// past is how much of the afternoon lies before the moment at which the page is
-// opened; the rest arrives in real time, and then the next afternoon begins.
+// past is how much of the morning lies before the moment at which the page is
+// opened; the rest arrives in real time, and then the next morning begins.
 const past = 90 * time.Minute
 
 // A dashboard is the system of the story, without an end.
@@ -173,7 +173,7 @@ func (v *dashboard) feed(ctx context.Context) error {
 		}
 		now = append(now, s)
 	}
-	if v.lines = v.lines[due:]; len(v.lines) == 0 { // the next afternoon
+	if v.lines = v.lines[due:]; len(v.lines) == 0 { // the next morning
 		v.lines, v.shift = generate(v.n).lines, v.shift+duration
 	}
 	for _, lines := range batches(now, 1000) {

@@ -3,15 +3,14 @@ package main
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 )
 
-// The traffic of an afternoon, made up from a seed: the same lines on every
-// machine. People visit a shop, read some pages and go; servers write a line for
+// The traffic of a morning, made up from a seed: the same lines on every machine,
+// for which it is reckoned in whole numbers. People visit a shop, read some pages and go; servers write a line for
 // each request; the lines reach the collector seconds later, some of them minutes.
 const (
 	servers  = 12
@@ -88,22 +87,9 @@ type scene struct {
 	users   int
 }
 
-// generate makes about n lines, in the order in which they arrive.
+// generate makes n lines, in the order in which they arrive.
 func generate(n int) scene {
-	rng := rand.New(rand.NewPCG(seed, uint64(n)))
-	s := scene{users: max(20, n/40)}
-	for i := range s.users {
-		p := profile{Country: countries[rng.IntN(len(countries))], Plan: "free"}
-		if rng.IntN(4) == 0 {
-			p.Plan = "pro"
-		}
-		s.changes = append(s.changes, change{userName(i), begin.Add(-24 * time.Hour), p})
-		if p.Plan == "free" && rng.IntN(8) == 0 { // pays during the afternoon
-			p.Plan = "pro"
-			s.changes = append(s.changes, change{userName(i), begin.Add(jump(rng, duration)), p})
-		}
-	}
-	slices.SortStableFunc(s.changes, func(a, b change) int { return a.from.Compare(b.from) })
+	s, rng := populate(n)
 	for len(s.lines) < n {
 		s.visit(rng)
 	}
@@ -114,6 +100,25 @@ func generate(n int) scene {
 	return s
 }
 
+// populate makes the users for n lines.
+func populate(n int) (scene, *rand.Rand) {
+	rng := rand.New(rand.NewPCG(seed, uint64(n)))
+	s := scene{users: max(20, n/40)}
+	for i := range s.users {
+		p := profile{Country: countries[rng.IntN(len(countries))], Plan: "free"}
+		if rng.IntN(4) == 0 {
+			p.Plan = "pro"
+		}
+		s.changes = append(s.changes, change{userName(i), begin.Add(-24 * time.Hour), p})
+		if p.Plan == "free" && rng.IntN(8) == 0 { // pays during the morning
+			p.Plan = "pro"
+			s.changes = append(s.changes, change{userName(i), begin.Add(jump(rng, duration)), p})
+		}
+	}
+	slices.SortStableFunc(s.changes, func(a, b change) int { return a.from.Compare(b.from) })
+	return s, rng
+}
+
 func userName(i int) string { return fmt.Sprintf("u%04d", i) }
 
 // jump is some time below d.
@@ -122,7 +127,7 @@ func jump(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(
 // visit adds the requests of one visit.
 func (s *scene) visit(rng *rand.Rand) {
 	// Some users come often, most seldom.
-	who := int(float64(s.users) * math.Pow(rng.Float64(), 1.3))
+	who := min(rng.IntN(s.users), rng.IntN(s.users))
 	e := entry{
 		IP:    fmt.Sprintf("2001:db8:%x:%x::%x", rng.IntN(1<<12), rng.IntN(1<<16), rng.IntN(1<<16)),
 		Agent: fmt.Sprintf(agents[rng.IntN(len(agents))], 130+rng.IntN(20)), Referer: "https://shop.example/", Method: "GET",
@@ -141,7 +146,7 @@ func (s *scene) visit(rng *rand.Rand) {
 		e.Time = at
 		path := s.request(rng, e)
 		e.Referer = "https://shop.example" + path
-		at = at.Add(time.Duration(rng.ExpFloat64() * float64(25*time.Second)))
+		at = at.Add(jump(rng, 50*time.Second))
 	}
 }
 
@@ -152,7 +157,7 @@ func (s *scene) request(rng *rand.Rand, e entry) (path string) {
 	dice := rng.IntN(100)
 	for _, p := range pages {
 		if dice -= p.share; dice < 0 {
-			e.Path, e.Bytes = p.path, int64(float64(p.bytes)*(0.85+0.3*rng.Float64()))
+			e.Path, e.Bytes = p.path, p.bytes*(850+rng.Int64N(300))/1000
 			break
 		}
 	}
@@ -160,9 +165,12 @@ func (s *scene) request(rng *rand.Rand, e entry) (path string) {
 	case "/search":
 		e.Path += "?q=" + words[rng.IntN(len(words))] + "+" + words[rng.IntN(len(words))]
 	case "/p":
-		e.Path = fmt.Sprintf("/p/%d", 1000+int(4000*math.Pow(rng.Float64(), 2)))
+		e.Path = fmt.Sprintf("/p/%d", 1000+min(rng.IntN(4000), rng.IntN(4000), rng.IntN(4000)))
 	}
-	e.Status, e.Micros = 200, int64(900*math.Exp(rng.NormFloat64()*0.8))+150
+	e.Status, e.Micros = 200, 300+rng.Int64N(1000)
+	for rng.IntN(5) == 0 { // few are slow, very few very slow
+		e.Micros *= 2
+	}
 	switch down := e.Time.Sub(outage); {
 	case down >= 0 && down < outageLasts && rng.IntN(10) < 9:
 		// People try to pay, and try again.
