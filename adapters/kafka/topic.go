@@ -116,8 +116,11 @@ func (l *Log) createTopic(ctx context.Context, name string, o *stream.TopicOptio
 	for {
 		resp, err := req.RequestWith(ctx, l.cl)
 		if err != nil {
-			if !retriable(err) || again.wait(ctx) != nil {
+			if !retriable(err) {
 				return fmt.Errorf("kafka: creating topic %q: %w", name, err)
+			}
+			if e := again.wait(ctx); e != nil {
+				return fmt.Errorf("kafka: creating topic %q: %w: %v", name, e, err)
 			}
 			continue
 		}
