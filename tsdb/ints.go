@@ -207,7 +207,7 @@ func choose(x []int64) packing {
 		}
 	}
 	spread := uint64(few[14] - few[0])
-	if base := few[0] - int64(spread/16); base > lo && uint64(hi-lo) > 2*spread {
+	if base := few[0] - int64(spread/16); base > lo && uint64(base-lo) > spread/2 { // else it saves no bit
 		if alt := cost(x, base, 1<<63); alt.bits < p.bits {
 			alt.least = least
 			return alt

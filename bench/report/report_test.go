@@ -154,3 +154,16 @@ func TestVersusSession(t *testing.T) {
 		}
 	}
 }
+
+// A goal below 1 asks for a share of the other side's speed.
+func TestGoalBelowOne(t *testing.T) {
+	for _, c := range []struct {
+		x, goal float64
+		want    verdict
+	}{{0.8, 0.7, won}, {0.6, 0.7, lost}, {0.8, 0, lost}, {1.2, 0.7, won}, {1.2, 1.5, short}} {
+		m := map[string]float64{"x-faster": c.x, "x-faster-q1": c.x, "x-faster-q3": c.x, "x-goal": c.goal}
+		if got := judge(m); got != c.want {
+			t.Errorf("judge(%v of %v) = %v, want %v", c.x, c.goal, got, c.want)
+		}
+	}
+}

@@ -42,6 +42,8 @@ func judge(m map[string]float64) verdict {
 	switch {
 	case q1 > 0 && q1 < 1 && q3 > 1:
 		return even
+	case m["x-goal"] > 0 && m["x-goal"] < 1 && x >= m["x-goal"]:
+		return won // a share of the other side's speed is all that was asked
 	case x < 1:
 		return lost
 	case x < m["x-goal"]:
