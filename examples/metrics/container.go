@@ -24,6 +24,7 @@ const (
 	containerMagic = "Obj\x01"
 	containerMark  = 16
 	blockRecords   = 1000
+	blockLimit     = 64 << 20 // bytes of a block when it is unpacked
 )
 
 // A container is a record file that is being written. Records are Avro values of
@@ -107,16 +108,16 @@ func readContainer(file []byte, f func(schema avro.Schema, records []byte, count
 	}
 	for r.Len() > 0 {
 		count, err := binary.ReadVarint(r)
-		if err != nil {
+		if err != nil || count < 0 {
 			return errContainer
 		}
 		packed, err := readSized(r)
 		if err != nil {
 			return err
 		}
-		records, err := io.ReadAll(flate.NewReader(bytes.NewReader(packed)))
-		if err != nil {
-			return fmt.Errorf("%w: %w", errContainer, err)
+		records, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(packed)), blockLimit+1))
+		if err != nil || len(records) > blockLimit {
+			return fmt.Errorf("%w: a block that does not unpack to at most %d bytes (%v)", errContainer, blockLimit, err)
 		}
 		if end, err := readBytes(r, containerMark); err != nil || !bytes.Equal(end, mark) {
 			return fmt.Errorf("%w: no marker behind a block", errContainer)
