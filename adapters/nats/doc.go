@@ -1,5 +1,5 @@
-// Package nats is a [stream.Log] in NATS JetStream, version 2.12 of the servers or
-// later.
+// Package nats is a [stream.Log] in NATS JetStream, on servers that have atomic
+// batches: those came with version 2.12, and the tests run 2.15.
 //
 // [Dial] connects. The log is a [stream.Transactor]: its transactions are atomic
 // batches, its epochs are safe between processes, and groups of package stream and
