@@ -3,6 +3,7 @@ package tsdb
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 )
@@ -65,7 +66,10 @@ func BenchmarkAppend(b *testing.B) {
 					batch.fill(rnd, i, state)
 					batches[i] = Batch{batch.Refs, batch.T, append([]float64(nil), batch.V...)}
 				}
-				i := 0
+				if _, err := db.Append(b.Context(), batches[0]); err != nil { // the series are known
+					b.Fatal(err)
+				}
+				i := 1
 				for b.Loop() {
 					x := batches[i%len(batches)]
 					for s := range x.T {
@@ -207,23 +211,95 @@ func BenchmarkReopen(b *testing.B) {
 	}
 }
 
-// BenchmarkLate appends a tenth of the samples up to an hour late.
+// BenchmarkLate appends the samples of BenchmarkAppend, a tenth of them up to an
+// hour late.
 func BenchmarkLate(b *testing.B) {
-	const series = 10_000
-	db, batch, state := benchDB(b, series, Options{Sync: SyncNone, HeadBytes: 4 << 30})
-	rnd := rand.New(rand.NewPCG(1, 1))
-	for i := 0; b.Loop(); i++ {
-		b.StopTimer()
-		batch.fill(rnd, i, state)
-		for s := range batch.T {
-			if rnd.IntN(10) == 0 {
-				batch.T[s] -= rnd.Int64N(3600_000)
+	const hour = 240 // steps
+	for _, series := range benchSizes {
+		b.Run(fmt.Sprintf("series=%d", series), func(b *testing.B) {
+			db, batch, state := benchDB(b, series, Options{Sync: SyncNone, HeadBytes: 4 << 30})
+			rnd := rand.New(rand.NewPCG(1, 1))
+			var delayed [hour + 1]Batch // what comes at a step, besides its own
+			n := 0
+			for i := 0; b.Loop(); i++ {
+				b.StopTimer()
+				batch.fill(rnd, i, state)
+				due := &delayed[i%len(delayed)]
+				for s := range batch.Refs {
+					to := due
+					if rnd.IntN(10) == 0 {
+						to = &delayed[(i+1+rnd.IntN(hour))%len(delayed)]
+					}
+					to.Refs, to.T, to.V = append(to.Refs, batch.Refs[s]), append(to.T, batch.T[s]), append(to.V, batch.V[s])
+				}
+				b.StartTimer()
+				if _, err := db.Append(b.Context(), *due); err != nil {
+					b.Fatal(err)
+				}
+				n += len(due.Refs)
+				*due = Batch{due.Refs[:0], due.T[:0], due.V[:0]}
 			}
-		}
-		b.StartTimer()
-		if _, err := db.Append(b.Context(), batch); err != nil {
-			b.Fatal(err)
-		}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "samples/s")
+		})
 	}
-	b.ReportMetric(float64(series)*float64(b.N)/b.Elapsed().Seconds(), "samples/s")
+}
+
+// BenchmarkAppendParallel appends from several goroutines, each to a source of
+// its own with 10,000 series. They take turns at the log and at the heads, where
+// each of these batches has all cores to itself.
+func BenchmarkAppendParallel(b *testing.B) {
+	const series = 10_000
+	for _, writers := range []int{1, 2, 4} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			db, first, _ := benchDB(b, series, Options{Sync: SyncNone, HeadBytes: 4 << 30})
+			batches := []Batch{first}
+			for w := 1; w < writers; w++ {
+				batch := Batch{Refs: make([]Ref, series), T: make([]int64, series), V: make([]float64, series)}
+				for s := range series {
+					ref, err := db.Series(fmt.Sprint("bench ", w), Pairs("id", fmt.Sprint(s)))
+					if err != nil {
+						b.Fatal(err)
+					}
+					batch.Refs[s] = ref
+				}
+				batches = append(batches, batch)
+			}
+			rnd := rand.New(rand.NewPCG(1, 1))
+			for w := range batches {
+				batches[w].fill(rnd, 0, make([]float64, series))
+			}
+			i := 0
+			for b.Loop() {
+				i++
+				var wg sync.WaitGroup
+				for w := range batches {
+					wg.Go(func() {
+						x := &batches[w]
+						for s := range x.T {
+							x.T[s] = start + int64(i)*15_000
+							x.V[s]++
+						}
+						if _, err := db.Append(b.Context(), *x); err != nil {
+							b.Error(err)
+						}
+					})
+				}
+				wg.Wait()
+			}
+			b.ReportMetric(float64(series*writers)*float64(b.N)/b.Elapsed().Seconds(), "samples/s")
+		})
+	}
+}
+
+// BenchmarkHead reports the memory of heads with 240 samples a series.
+func BenchmarkHead(b *testing.B) {
+	for _, series := range benchSizes {
+		b.Run(fmt.Sprintf("series=%d", series), func(b *testing.B) {
+			for b.Loop() {
+				db := sealedDB(b, series, false)
+				b.ReportMetric(float64(db.Stats().HeadBytes)/float64(series), "B/series")
+				db.Close()
+			}
+		})
+	}
 }

@@ -30,17 +30,17 @@ var (
 	ErrTooLarge = errors.New("tsdb: too large")
 
 	// ErrTooManySeries is returned by [DB.Series] for a new series at the limit;
-	// those that exist are not affected. See [Stats.TopLabels].
+	// those that exist are not affected. See [DB.TopLabels].
 	ErrTooManySeries = errors.New("tsdb: too many series")
 
-	// ErrNotFound is returned in [Result.Err] for a [Ref] that is not known, or
+	// ErrNotFound is returned by [DB.Append] for a [Ref] that is not known, or
 	// no longer: ask [DB.Series] again.
 	ErrNotFound = errors.New("tsdb: no such series")
 
-	// ErrTooOld is returned in [Result.Err] for samples before the retention.
+	// ErrTooOld is returned by [DB.Append] for samples before the retention.
 	ErrTooOld = errors.New("tsdb: older than the retention")
 
-	// ErrFuture is returned in [Result.Err] for samples that lie further ahead of
+	// ErrFuture is returned by [DB.Append] for samples that lie further ahead of
 	// the clock than [Options.MaxFuture].
 	ErrFuture = errors.New("tsdb: in the future")
 

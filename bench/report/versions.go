@@ -49,7 +49,7 @@ func peerVersions(dir, subject string) ([]string, error) {
 					best = mod
 				}
 			}
-			if best != "" && best != "github.com/ashlar-go/ashlar" {
+			if best != "" && !strings.HasPrefix(best+"/", "github.com/ashlar-go/ashlar/") {
 				put(&out, best+" "+required[best])
 			}
 		}
