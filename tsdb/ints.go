@@ -437,7 +437,13 @@ func decodeInts(x []int64, src []byte) ([]byte, error) {
 		if w == 0 {
 			v := x[0]*scale + origin
 			step *= scale
-			for i := range x {
+			i := 0
+			for ; i+4 <= len(x); i += 4 { // four sums that wait for one
+				g := x[i : i+4 : i+4]
+				g[0], g[1], g[2], g[3] = v, v+step, v+2*step, v+3*step
+				v += 4 * step
+			}
+			for ; i < len(x); i++ {
 				x[i] = v
 				v += step
 			}

@@ -250,9 +250,14 @@ func decodeValues(v []float64, x []int64, src []byte) ([]byte, error) {
 		}
 		r.b = rest
 		if e == 0 {
+			for len(x) >= 4 && len(v) >= 4 {
+				v[0], v[1], v[2], v[3] = float64(x[0]), float64(x[1]), float64(x[2]), float64(x[3])
+				x, v = x[4:], v[4:]
+			}
 			for i, d := range x {
 				v[i] = float64(d)
 			}
+			v = all
 		} else {
 			p := pow10[e]
 			for len(x) >= 4 && len(v) >= 4 { // quotients overlap
