@@ -43,14 +43,24 @@ func createTopics(ctx context.Context, l stream.Log) error {
 type collector struct {
 	log    stream.Transactor
 	v1, v2 *writer
-	last   int // the last batch
+	last   int  // the last batch
+	unsure bool // it may be another: a transaction failed, and may be in all the same
 	counts taken
 }
 
 // taken counts what became of lines.
 type taken struct {
-	Lines, Events, Malformed, Text, Avro, JSON int
-	Reasons                                    map[string]int
+	Lines, Events, Malformed int
+	Text                     int // bytes
+	Reasons                  map[string]int
+}
+
+func (t *taken) add(o taken) {
+	t.Lines, t.Events, t.Malformed = t.Lines+o.Lines, t.Events+o.Events, t.Malformed+o.Malformed
+	t.Text += o.Text
+	for reason, n := range o.Reasons {
+		t.Reasons[reason] += n
+	}
 }
 
 func newCollector(ctx context.Context, l stream.Transactor) (*collector, error) {
@@ -65,11 +75,17 @@ func newCollector(ctx context.Context, l stream.Transactor) (*collector, error) 
 	if err := createTopics(ctx, l); err != nil {
 		return nil, err
 	}
-	// Where did the collector before us stop?
-	return c, each(ctx, l, topicCollector, 0, func(r *stream.Record) error {
+	return c, c.recall(ctx)
+}
+
+// recall looks up where the collector before us stopped, or we ourselves.
+func (c *collector) recall(ctx context.Context) error {
+	err := each(ctx, c.log, topicCollector, 0, func(r *stream.Record) (err error) {
 		c.last, err = strconv.Atoi(string(r.Value))
 		return err
 	})
+	c.unsure = err != nil
+	return err
 }
 
 // take appends a batch of lines, each with its host in front, in one transaction
@@ -77,21 +93,27 @@ func newCollector(ctx context.Context, l stream.Transactor) (*collector, error) 
 // again, and it is in once: so nothing is lost between client and log, and nothing
 // is there twice.
 func (c *collector) take(ctx context.Context, batch int, lines []string) error {
+	if c.unsure {
+		if err := c.recall(ctx); err != nil {
+			return err
+		}
+	}
 	if batch <= c.last {
 		return nil // it was in, only the answer was lost
 	}
 	var (
 		events, failures [partitions][]stream.Record
 		malformed        []stream.Record
+		n                = taken{Reasons: map[string]int{}}
 	)
 	for _, line := range lines {
 		host, text, _ := strings.Cut(line, "\t")
-		c.counts.Lines++
-		c.counts.Text += len(text) + 1
+		n.Lines++
+		n.Text += len(text) + 1
 		e, err := parse(text)
 		if err != nil {
-			c.counts.Malformed++
-			c.counts.Reasons[err.Error()]++
+			n.Malformed++
+			n.Reasons[err.Error()]++
 			malformed = append(malformed, stream.Record{Value: []byte(line), Headers: []stream.Header{{Key: "why", Value: []byte(err.Error())}}})
 			continue
 		}
@@ -104,8 +126,7 @@ func (c *collector) take(ctx context.Context, batch int, lines []string) error {
 		if err != nil {
 			return err
 		}
-		c.counts.Events++
-		c.counts.Avro += len(value)
+		n.Events++
 		key := a.owner()
 		p := stream.PartitionOf([]byte(key), partitions)
 		events[p] = append(events[p], stream.Record{Key: []byte(key), Value: value, Time: a.Time})
@@ -128,9 +149,11 @@ func (c *collector) take(ctx context.Context, batch int, lines []string) error {
 	add(topicMalformed, 0, malformed)
 	add(topicCollector, 0, []stream.Record{{Key: []byte("batch"), Value: strconv.AppendInt(nil, int64(batch), 10)}})
 	if _, err := c.log.Transact(ctx, tx); err != nil {
+		c.unsure = true
 		return err
 	}
 	c.last = batch
+	c.counts.add(n)
 	return nil
 }
 

@@ -98,13 +98,17 @@ type broker struct {
 
 // start begins where the log's last broker stopped, however it ended.
 func (b *broker) start(ctx context.Context, changes []change) (err error) {
-	if b.collect, err = newCollector(ctx, b.log); err != nil {
+	err = patiently(ctx, func(ctx context.Context) error {
+		if b.collect, err = newCollector(ctx, b.log); err != nil {
+			return err
+		}
+		if err := publish(ctx, b.log, changes); err != nil {
+			return err
+		}
+		b.users, err = loadUsers(ctx, b.log)
 		return err
-	}
-	if err := publish(ctx, b.log, changes); err != nil {
-		return err
-	}
-	if b.users, err = loadUsers(ctx, b.log); err != nil {
+	})
+	if err != nil {
 		return err
 	}
 	ctx, b.cancel = context.WithCancel(ctx)
@@ -117,7 +121,7 @@ func (b *broker) start(ctx context.Context, changes []change) (err error) {
 			j.Now = b.now
 		}
 		b.jobs.Go(func() {
-			if err := j.Run(ctx); err != nil && ctx.Err() == nil {
+			if err := patiently(ctx, j.Run); err != nil && ctx.Err() == nil {
 				b.mu.Lock()
 				defer b.mu.Unlock()
 				b.failure = errors.Join(b.failure, err)
@@ -177,11 +181,23 @@ func runToEnd(ctx context.Context, l stream.Transactor, users *flow.Table, jobs 
 		if err != nil {
 			return err
 		}
-		if err := j.RunToEnd(ctx); err != nil {
+		if err := patiently(ctx, j.RunToEnd); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
+}
+
+// patiently does something again if the log did not answer in time, a few times:
+// one on other machines may not until the transaction of a killed process is over.
+// A job goes on where it was.
+func patiently(ctx context.Context, f func(context.Context) error) (err error) {
+	for range 5 {
+		if err = f(ctx); !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // A forgetful log is in memory, but for the windows: what jobs put out goes to the
@@ -322,8 +338,13 @@ func survive(ctx context.Context, role, dir, logURL string, n int, all [][]strin
 	defer func() { p.kill() }()
 	for i, lines := range all {
 		body := []byte(strings.Join(lines, "\n"))
-		if _, err := p.post(ctx, "/lines?batch="+strconv.Itoa(i), body); err != nil {
-			return c, err
+		for try := 1; ; try++ { // a client that got no acknowledgement sends again
+			if _, err = p.post(ctx, "/lines?batch="+strconv.Itoa(i), body); err == nil {
+				break
+			}
+			if try == 3 || ctx.Err() != nil {
+				return c, err
+			}
 		}
 		c.acknowledged += len(lines)
 		switch i {

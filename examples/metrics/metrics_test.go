@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -236,6 +237,49 @@ func TestCollectorTakesOnce(t *testing.T) {
 	}
 	if n != 900 {
 		t.Errorf("%d records of 900 lines that were sent four times", n)
+	}
+}
+
+// A doubtful log does what it is asked to, and says that it did not.
+type doubtful struct {
+	*stream.Mem
+	fail bool
+}
+
+func (d *doubtful) Transact(ctx context.Context, tx *stream.Tx) ([]int64, error) {
+	firsts, err := d.Mem.Transact(ctx, tx)
+	if err == nil && d.fail {
+		err = context.DeadlineExceeded
+	}
+	return firsts, err
+}
+
+// A batch whose answer was lost between log and collector is in once too.
+func TestCollectorUnsure(t *testing.T) {
+	l := &doubtful{Mem: stream.NewMem()}
+	defer l.Close()
+	c, err := newCollector(t.Context(), l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, lines := range batches(generate(10_000).lines[:900], 300) {
+		l.fail = true
+		if err := c.take(t.Context(), i, lines); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("batch %d: %v, want the log's error", i, err)
+		}
+		l.fail = false
+		if err := c.take(t.Context(), i, lines); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	for _, topic := range []string{topicEvents, topicMalformed} {
+		if err := everywhere(t.Context(), l, topic, func(int, *stream.Record) error { n++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 900 {
+		t.Errorf("%d records of 900 lines", n)
 	}
 }
 

@@ -294,7 +294,7 @@ func (v *dashboard) note(job string, w *window) {
 	}
 	row := page.Row{
 		"key": fmt.Sprintf("%s %s %d %d", job, w.Key, w.End.UnixNano(), v.fresh), "job": job, "group": group, "requests": w.Requests, "errors": w.Errors, "kind": kind,
-		"window": w.Start.Format(layout) + " – " + w.End.Format(layout),
+		"window": w.Start.Format(layout) + "\u00a0–\u00a0" + w.End.Format(layout),
 	}
 	v.fired = append([]page.Row{row}, v.fired[:min(len(v.fired), 11)]...)
 }
