@@ -18,6 +18,15 @@ import (
 	"github.com/ashlar-go/ashlar/stream"
 )
 
+// checkLog says whether openLog knows what such a URL is.
+func checkLog(url string) error {
+	switch scheme, _, _ := strings.Cut(url, "://"); scheme {
+	case "", "kafka", "nats":
+		return nil
+	}
+	return fmt.Errorf("-log %s: want kafka://HOST:PORT or nats://HOST:PORT", url)
+}
+
 // openLog opens the log at a URL, or the one in a directory if there is none. In an
 // engine that others use too, topics begin with a name of their own for each run.
 func openLog(ctx context.Context, url, dir string) (stream.Transactor, error) {
@@ -32,7 +41,7 @@ func openLog(ctx context.Context, url, dir string) (stream.Transactor, error) {
 	case "nats":
 		return nats.Dial(ctx, url, &nats.Options{Prefix: prefix})
 	default:
-		return nil, fmt.Errorf("-log %s: want kafka://HOST:PORT or nats://HOST:PORT", url)
+		return nil, checkLog(url)
 	}
 }
 

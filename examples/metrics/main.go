@@ -52,8 +52,9 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var err error
+	err := checkLog(*logURL)
 	switch {
+	case err != nil:
 	case *n < 10_000 || *n > 10_000_000 || flag.NArg() > 0:
 		flag.Usage()
 		os.Exit(2)
