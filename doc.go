@@ -17,6 +17,8 @@
 //   - Was this item added, from ten bits an item: package bloom.
 //   - Which of many nodes owns a key, so that few keys move when nodes come and
 //     go: package ring.
+//   - Who may pass, so many in so much time: package ratelimit, and ratelimit/httplimit
+//     in front of an HTTP handler.
 //   - A request that comes twice takes effect once: package idem. A storage of
 //     your own is checked by idem/idemtest.
 //   - Objects under names, on a disk or in memory, with conditional writes:
@@ -31,7 +33,7 @@
 //
 // Planned, in the same repository and under the same rules: values that merge
 // (crdt) and proofs of what differs (merkle); places (geohash), road networks
-// (graph) and completions (trie); limits (ratelimit); priority queues (pqueue),
+// (graph) and completions (trie); priority queues (pqueue),
 // scheduled jobs (sched), and names for recorded sound (fingerprint).
 //
 // # What they share
