@@ -10,14 +10,16 @@ func sipHash(k0, k1 uint64, s string) uint64 {
 	v2, v3 := k0^0x6c7967656e657261, k1^0x7465646279746573
 	m := uint64(len(s)) << 56
 	for ; len(s) >= 8; s = s[8:] {
-		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+		w := four(s) | four(s[4:])<<32
 		v3 ^= w
 		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 		v0 ^= w
 	}
-	for i := range len(s) {
-		m |= uint64(s[i]) << (8 * i)
+	switch n := len(s); { // the bytes that are left, some of them read twice
+	case n >= 4:
+		m |= four(s) | four(s[n-4:])<<(8*(n-4)&63)
+	case n > 0:
+		m |= uint64(s[0]) | uint64(s[n/2])<<(8*(n/2)&63) | uint64(s[n-1])<<(8*(n-1)&63)
 	}
 	v3 ^= m
 	v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
@@ -27,6 +29,11 @@ func sipHash(k0, k1 uint64, s string) uint64 {
 		v0, v1, v2, v3 = sipRound(v0, v1, v2, v3)
 	}
 	return v0 ^ v1 ^ v2 ^ v3
+}
+
+// four returns the first four bytes.
+func four(s string) uint64 {
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24
 }
 
 func sipRound(v0, v1, v2, v3 uint64) (a, b, c, d uint64) {
