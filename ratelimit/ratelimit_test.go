@@ -261,7 +261,7 @@ func TestBounds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			most := 0
-			for run := range uint64(400) {
+			for run := range uint64(200) {
 				rng := newRand(run)
 				l, clk := limiter(t, c.p, nil)
 				var passed []int64
@@ -434,7 +434,7 @@ func TestManyKeys(t *testing.T) {
 		"counter": SlidingCounter{Rate: Per(3, 250*time.Millisecond)}, "log": SlidingLog{Per(3, 250*time.Millisecond)},
 	} {
 		l, clk := limiter(t, p, &Options{MaxKeys: 50_000})
-		for round := range 40 {
+		for round := range 15 {
 			var wg sync.WaitGroup
 			for w := range 4 {
 				wg.Go(func() {
