@@ -78,7 +78,7 @@
 //     in the future ([stream.ErrInvalid]), since version 4.0 by one hour.
 //   - Retention counts from the records' times, not from when they were appended.
 //   - message.max.bytes must allow [Options.MaxBatch]; transaction.max.timeout.ms
-//     must allow [Options.Timeout].
+//     must allow half of [Options.Timeout].
 //   - Tools that reset a group's offsets also remove its epochs. Stop the group's
 //     logs first: they know the offsets that they committed.
 //

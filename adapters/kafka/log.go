@@ -42,8 +42,9 @@ type Options struct {
 	Compression []kgo.CompressionCodec
 	// Timeout ends a call for which the cluster has not answered for so long,
 	// however often it was asked, with an error that wraps
-	// [context.DeadlineExceeded]. It also bounds how long a transaction that
-	// was left open blocks readers. Default 1 minute, at least 1 second.
+	// [context.DeadlineExceeded]. A transaction that was left open blocks readers
+	// for half of it, and for the 10 s in which brokers look for such; so a call
+	// outlasts that. Default 1 minute, at least 1 second.
 	Timeout time.Duration
 	// Client adds options to the clients that are made: TLS, SASL, logging,
 	// dialing.
@@ -151,7 +152,7 @@ func Dial(ctx context.Context, brokers []string, o *Options) (*Log, error) {
 
 // Close implements [stream.Log]. What was not acknowledged may or may not be
 // stored; an open transaction is left to the cluster, which aborts it after
-// [Options.Timeout] or when the group's next committer comes.
+// half of [Options.Timeout] or when the group's next committer comes.
 func (l *Log) Close() error {
 	l.mu.Lock()
 	first := !l.closed

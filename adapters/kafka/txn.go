@@ -368,7 +368,9 @@ func (g *group) takeOver(ctx context.Context) error {
 	}
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.TransactionalID = &g.txn
-	req.TransactionTimeoutMillis = int32(min(g.l.opts.Timeout.Milliseconds(), 15*60_000))
+	// Half of what a call may take: one that finds the transaction of a process that
+	// died is still waiting when the cluster has aborted it.
+	req.TransactionTimeoutMillis = int32(min(g.l.opts.Timeout.Milliseconds()/2, 15*60_000))
 	resp, err := req.RequestWith(ctx, g.l.cl)
 	if err == nil {
 		err = kerr.ErrorForCode(resp.ErrorCode)
