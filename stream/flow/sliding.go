@@ -1,6 +1,9 @@
 package flow
 
-import "slices"
+import (
+	"slices"
+	"sort"
+)
 
 // Windows of Sliding: a slot for each instant at which the key has events, in its
 // own window and in those of the instants less than the size after it.
@@ -58,18 +61,17 @@ func (w *Window[V, A]) fireSliding(k *state[A], emit func(Pane[A])) {
 	if i, ok := k.find(w.mark); ok && k.slots[i].n == 0 {
 		w.emitSliding(k, i, OnTime, emit)
 	}
-	n := 0
-	for n < len(k.slots) && w.over(k.slots[n].at.plus(w.spec.size)-1) {
-		n++
+	// More than half are forgotten if the one in the middle is.
+	if len(k.slots) == 0 || !w.over(k.slots[len(k.slots)/2].at.plus(w.spec.size)-1) {
+		return
 	}
-	if n > len(k.slots)/2 {
-		k.slots = slices.Delete(k.slots, 0, n)
-		if s := k.stack; s != nil {
-			if s.low < n {
-				s.reset()
-			} else {
-				s.low, s.mid, s.high = s.low-n, s.mid-n, s.high-n
-			}
+	n := sort.Search(len(k.slots), func(i int) bool { return !w.over(k.slots[i].at.plus(w.spec.size) - 1) })
+	k.slots = slices.Delete(k.slots, 0, n)
+	if s := k.stack; s != nil {
+		if s.low < n {
+			s.reset()
+		} else {
+			s.low, s.mid, s.high = s.low-n, s.mid-n, s.high-n
 		}
 	}
 }
