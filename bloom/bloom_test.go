@@ -81,7 +81,7 @@ func TestRate(t *testing.T) {
 
 // What the package comment says of bits per item.
 func TestSize(t *testing.T) {
-	for _, c := range []struct{ p, bits float64 }{{0.01, 9.9}, {0.001, 15.5}} {
+	for _, c := range []struct{ p, bits float64 }{{0.01, 9.9}, {0.001, 15.6}} {
 		f, err := New(1_000_000, c.p)
 		if err != nil {
 			t.Fatal(err)

@@ -12,7 +12,7 @@
 // price is space, since some blocks get more items than others. How much is
 // computed, not guessed: [New] takes the number of blocks from the exact sum over
 // how many items a block may hold, and the measured rate is the one asked for.
-// It needs 9.9 bits per item at 1 % (textbook: 9.6) and 15.5 at 0.1 % (14.4).
+// It needs 9.9 bits per item at 1 % (textbook: 9.6) and 15.6 at 0.1 % (14.4).
 //
 // Which one:
 //

@@ -17,7 +17,7 @@ func Example() {
 	fmt.Printf("%.2f bits an item\n", float64(f.Bits())/1e6)
 	// Output:
 	// true false
-	// 9.92 bits an item
+	// 9.93 bits an item
 }
 
 // Two shards see different items; the union of their filters has seen both.

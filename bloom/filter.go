@@ -85,16 +85,18 @@ func (b *block) hasMany(source uint64, k int) bool {
 	}
 }
 
-// setMany sets k bits of a block.
-func (b *block) setMany(source uint64, k int) {
+// setMany sets k bits of a block and tells whether all of them were set.
+func (b *block) setMany(source uint64, k int) bool {
+	all := uint64(1)
 	for left := k; ; left -= draws {
 		g := source
 		for range min(left, draws) {
-			b[g>>61] |= 1 << (g >> 55 & 63)
+			i, shift := g>>61, g>>55&63
+			all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 			g <<= 9
 		}
 		if left <= draws {
-			return
+			return all != 0
 		}
 		source = next(source ^ source>>32)
 	}
@@ -103,35 +105,44 @@ func (b *block) setMany(source uint64, k int) {
 // AddHash adds an item by its hash and tells whether the filter changed: if not,
 // it contained the item or took it for contained.
 func (f *Filter) AddHash(h uint64) (changed bool) {
-	if f.ContainsHash(h) || len(f.blocks) == 0 {
+	if len(f.blocks) == 0 {
 		return false
 	}
 	b, source := &f.blocks[where(h, len(f.blocks))], next(h)
+	all := uint64(1)
+	var i, shift uint64
 	switch f.k { // setMany, unrolled
 	case 7:
-		b[source<<54>>61] |= 1 << (source << 54 >> 55 & 63)
+		i, shift = source<<54>>61, source<<54>>55&63
+		all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 		fallthrough
 	case 6:
-		b[source<<45>>61] |= 1 << (source << 45 >> 55 & 63)
+		i, shift = source<<45>>61, source<<45>>55&63
+		all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 		fallthrough
 	case 5:
-		b[source<<36>>61] |= 1 << (source << 36 >> 55 & 63)
+		i, shift = source<<36>>61, source<<36>>55&63
+		all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 		fallthrough
 	case 4:
-		b[source<<27>>61] |= 1 << (source << 27 >> 55 & 63)
+		i, shift = source<<27>>61, source<<27>>55&63
+		all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 		fallthrough
 	case 3:
-		b[source<<18>>61] |= 1 << (source << 18 >> 55 & 63)
+		i, shift = source<<18>>61, source<<18>>55&63
+		all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 		fallthrough
 	case 2:
-		b[source<<9>>61] |= 1 << (source << 9 >> 55 & 63)
+		i, shift = source<<9>>61, source<<9>>55&63
+		all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 		fallthrough
 	case 1:
-		b[source>>61] |= 1 << (source >> 55 & 63)
+		i, shift = source>>61, source>>55&63
+		all, b[i] = all&(b[i]>>shift), b[i]|1<<shift
 	default:
-		b.setMany(source, f.k)
+		return !b.setMany(source, f.k)
 	}
-	return true
+	return all == 0
 }
 
 // ContainsHash tells whether an item was added: false is certain.

@@ -123,19 +123,38 @@ func (v *Heavy[K]) makeRoom(n uint64) uint64 {
 	}
 	median := nth(append(all, n), v.n/2)
 	v.missed = saturate(v.missed, median)
-	v.subtract(median)
+	v.lower(func(c uint64) uint64 { return c - min(c, median) })
 	return n - min(n, median)
 }
 
-// subtract takes d off all counts; those at zero go.
-func (v *Heavy[K]) subtract(d uint64) {
-	keys, counts := v.keys, v.counts
-	v.keys, v.counts, v.n = make([]K, len(keys)), make([]uint64, len(keys)), 0
-	for i, c := range counts {
-		if c > d {
-			j := v.find(keys[i])
-			v.keys[j], v.counts[j] = keys[i], c-d
-			v.n++
+// lower changes all counts by f; those at zero go. Each item is taken out and put in
+// again, from behind a free slot on, so that all that are on its way are in place
+// already.
+func (v *Heavy[K]) lower(f func(c uint64) uint64) {
+	begin := 0
+	for begin < len(v.counts) && v.counts[begin] != 0 {
+		begin++
+	}
+	for n := range v.counts {
+		i := begin + n
+		if i >= len(v.counts) {
+			i -= len(v.counts)
+		}
+		c := v.counts[i]
+		if c == 0 {
+			continue
+		}
+		v.counts[i] = 0
+		if c = f(c); c == 0 {
+			v.n--
+			continue
+		}
+		j := v.find(v.keys[i])
+		v.keys[j], v.counts[j] = v.keys[i], c
+	}
+	for i, c := range v.counts {
+		if c == 0 {
+			clear(v.keys[i : i+1]) // let go of strings
 		}
 	}
 }
@@ -223,12 +242,9 @@ func (v *Heavy[K]) Decay(keep float64) error {
 	if keep == 1 {
 		return nil
 	}
-	for i, c := range v.counts {
-		v.counts[i] = scaleDown(c, keep)
-	}
+	v.lower(func(c uint64) uint64 { return scaleDown(c, keep) })
 	// Rounding takes less than one from a counter.
 	v.missed, v.total = saturate(scaleUp(v.missed, keep), 1), scaleUp(v.total, keep)
-	v.subtract(0)
 	return nil
 }
 
