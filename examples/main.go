@@ -29,7 +29,7 @@ var systems = []system{
 	{"ratelimiter", false, "who may pass: five policies, one machine and many"},
 	{"metrics", true, "logs into windows and series: what a killed broker loses, and a log replays"},
 	{"activeusers", false, "how many distinct users, in kilobytes"},
-	{"leaderboard", false, "the most frequent of billions, approximately now and exactly later"},
+	{"leaderboard", true, "the most frequent of billions, approximately now and exactly later"},
 	{"catalog", false, "a cart that several leaders edit at the same time"},
 	{"comments", false, "threads that all replicas show in one order"},
 	{"notifications", false, "once to every subscriber, popular topics by polling"},
