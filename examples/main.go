@@ -28,7 +28,7 @@ var systems = []system{
 	{"exchange", false, "an order book that replays to the same trades"},
 	{"ratelimiter", false, "who may pass: five policies, one machine and many"},
 	{"metrics", true, "logs into windows and series: what a killed broker loses, and a log replays"},
-	{"activeusers", false, "how many distinct users, in kilobytes"},
+	{"activeusers", true, "how many distinct users, in kilobytes, where adding counts up is wrong"},
 	{"leaderboard", true, "the most frequent of billions, approximately now and exactly later"},
 	{"catalog", false, "a cart that several leaders edit at the same time"},
 	{"comments", false, "threads that all replicas show in one order"},
