@@ -223,20 +223,28 @@ type dayView struct {
 func merged(counters []*counter) (*dayView, error) {
 	v := &dayView{}
 	for m := range minutes {
-		for _, c := range counters {
-			if c.slots[m].users == nil {
-				continue
-			}
-			if v.slots[m].users == nil {
-				var err error
-				if v.slots[m], err = newSlot(); err != nil {
-					return nil, err
-				}
-			}
-			v.slots[m].merge(c.slots[m])
+		if err := v.take(counters, m); err != nil {
+			return nil, err
 		}
 	}
 	return v, nil
+}
+
+// take merges the counters' sketches of a minute.
+func (v *dayView) take(counters []*counter, m int) (err error) {
+	v.slots[m] = slot{}
+	for _, c := range counters {
+		if c.slots[m].users == nil {
+			continue
+		}
+		if v.slots[m].users == nil {
+			if v.slots[m], err = newSlot(); err != nil {
+				return err
+			}
+		}
+		v.slots[m].merge(c.slots[m])
+	}
+	return nil
 }
 
 // span merges the minutes [from, to).
