@@ -47,12 +47,11 @@ func archivePlays(ctx context.Context, l stream.Log, store blob.Store) error {
 		if err != nil {
 			return err
 		}
-		for from := max(0, done[p].Next); from < end; from += archiveChunk {
-			to := min(from+archiveChunk, end)
-			if err := archiveFiles(ctx, l, store, p, from, to); err != nil {
+		for from := max(0, done[p].Next); from < end; {
+			if from, err = archiveFiles(ctx, l, store, p, from, end); err != nil {
 				return err
 			}
-			if err := l.Commit(ctx, groupArchive, map[stream.Partition]stream.Offset{p: {Next: to}}); err != nil {
+			if err := l.Commit(ctx, groupArchive, map[stream.Partition]stream.Offset{p: {Next: from}}); err != nil {
 				return err
 			}
 		}
@@ -60,22 +59,30 @@ func archivePlays(ctx context.Context, l stream.Log, store blob.Store) error {
 	return nil
 }
 
-func archiveFiles(ctx context.Context, l stream.Log, store blob.Store, p stream.Partition, from, to int64) error {
+// archiveFiles writes the plays of a partition from an offset on, up to archiveChunk
+// of them and before end, and returns where to go on. It counts plays, not offsets: not
+// every log gives out all numbers.
+func archiveFiles(ctx context.Context, l stream.Log, store blob.Store, p stream.Partition, from, end int64) (next int64, err error) {
 	lines := map[string]*bytes.Buffer{}
-	for r, err := range stream.Scan(ctx, l, p, from, to) {
+	next, n := end, 0
+	for r, err := range stream.Scan(ctx, l, p, from, end) {
 		if err != nil {
-			return err
+			return from, err
+		}
+		if n++; n > archiveChunk {
+			next = r.Offset
+			break
 		}
 		x, err := playOf(&r)
 		if err != nil {
-			return err
+			return from, err
 		}
 		name := fmt.Sprintf("%s%d-%012d.jsonl.gz", minutePrefix(minute(x.Date)), p.Number, from)
 		if lines[name] == nil {
 			lines[name] = &bytes.Buffer{}
 		}
 		if err := json.NewEncoder(lines[name]).Encode(x); err != nil {
-			return err
+			return from, err
 		}
 	}
 	for name, text := range lines {
@@ -84,10 +91,10 @@ func archiveFiles(ctx context.Context, l stream.Log, store blob.Store, p stream.
 		_, _ = z.Write(text.Bytes()) // into memory
 		_ = z.Close()
 		if _, err := blob.PutBytes(ctx, store, name, file.Bytes()); err != nil {
-			return err
+			return from, err
 		}
 	}
-	return nil
+	return next, nil
 }
 
 // A census is the exact answer: a map of everything.

@@ -55,10 +55,14 @@ func partition(topic string, p int) stream.Partition {
 }
 
 // newBroker makes the topics, or finds what was left in them.
-func newBroker(ctx context.Context, l stream.Transactor) (*broker, error) {
+// Plays are kept for so long; 0: for ever.
+func newBroker(ctx context.Context, l stream.Transactor, keep time.Duration) (*broker, error) {
 	b := &broker{log: l, batches: map[int]int{}, prepared: map[int]promise{}}
 	for _, topic := range []string{topicPlays, topicBatches, topicPrepared, topicBoards} {
 		o := &stream.TopicOptions{Partitions: len(regions), Compact: topic != topicPlays}
+		if topic == topicPlays {
+			o.Retention = keep
+		}
 		if err := l.CreateTopic(ctx, topic, o); err != nil {
 			return nil, err
 		}

@@ -98,7 +98,7 @@ func run(ctx context.Context, w io.Writer, n int, logURL string) error {
 		return err
 	}
 	defer s.log.Close()
-	if s.broker, err = newBroker(ctx, s.log); err != nil {
+	if s.broker, err = newBroker(ctx, s.log, 0); err != nil {
 		return err
 	}
 	url, stop, err := listen(s.broker)

@@ -26,7 +26,7 @@ type minuteBoards struct {
 }
 
 // remembered is how many minutes are kept.
-const remembered = 30
+const remembered = 15
 
 func newMinuteBoards() (*minuteBoards, error) {
 	w, err := flow.NewWatermarks(1, 0, &flow.WatermarkOptions{Bound: bound})
