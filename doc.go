@@ -17,6 +17,7 @@
 //   - Was this item added, from ten bits an item: package bloom.
 //   - Which of many nodes owns a key, so that few keys move when nodes come and
 //     go: package ring.
+//   - The best completions of what is being typed: package trie.
 //   - Who may pass, so many in so much time: package ratelimit, and ratelimit/httplimit
 //     in front of an HTTP handler.
 //   - A request that comes twice takes effect once: package idem. A storage of
@@ -32,9 +33,9 @@
 //     table, each record exactly once: package stream/flow.
 //
 // Planned, in the same repository and under the same rules: values that merge
-// (crdt) and proofs of what differs (merkle); places (geohash), road networks
-// (graph) and completions (trie); priority queues (pqueue),
-// scheduled jobs (sched), and names for recorded sound (fingerprint).
+// (crdt) and proofs of what differs (merkle); places (geohash) and road networks
+// (graph); priority queues (pqueue), scheduled jobs (sched), and names for
+// recorded sound (fingerprint).
 //
 // # What they share
 //

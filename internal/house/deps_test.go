@@ -47,6 +47,7 @@ var allowed = map[string]string{
 	"stream":              "internal/vfs internal/frame github.com/cespare/xxhash/v2",
 	"stream/flow":         "stream internal/vfs internal/frame github.com/cespare/xxhash/v2",
 	"stream/streamtest":   "stream internal/vfs internal/frame github.com/cespare/xxhash/v2",
+	"trie":                "",
 	"tsdb":                "blob internal/wal internal/vfs internal/frame",
 	"replica":             "internal/wal internal/vfs internal/frame " + raftModules,
 }

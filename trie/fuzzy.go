@@ -1,0 +1,218 @@
+package trie
+
+import (
+	"fmt"
+	"unicode/utf8"
+)
+
+const (
+	// MaxEdits is the most edits that Fuzzy takes.
+	MaxEdits = 2
+	// MaxQuery is the length of Fuzzy's longest query, in characters.
+	MaxQuery = 64
+)
+
+// Fuzzy appends up to k of the best terms that begin with something at most so many
+// edits from the query, 0 to [MaxEdits]. An edit adds, drops or changes a character,
+// or swaps two neighbours (optimal string alignment). Terms that are fewer edits away
+// come first, and among these the better ones; with Edits set. The query has up to
+// [MaxQuery] characters.
+//
+// It walks down the terms together with the table of edit distances and leaves every
+// prefix from which the query cannot be reached any more; of what it finds it takes the
+// best by the cached lists. It costs some tens of microseconds for one edit, and
+// several times as much for two.
+func (m *Image) Fuzzy(dst []Suggestion, query string, edits, k int) ([]Suggestion, error) {
+	n := utf8.RuneCountInString(query)
+	if edits < 0 || edits > MaxEdits || n > MaxQuery {
+		return dst, fmt.Errorf("%w: %d edits, 0 to %d are possible, in a query of %d characters, up to %d", ErrInvalid, edits, MaxEdits, n, MaxQuery)
+	}
+	w := walk{m: m, edits: edits, left: m.parts()}
+	for at := 0; at < len(query); {
+		r, size := runeAt(query[at:])
+		w.query = append(w.query, r)
+		at += size
+	}
+	w.rows = append(w.rows, make([]uint8, len(w.query)+1))
+	for i := range w.rows[0] {
+		w.rows[0][i] = uint8(min(i, 200))
+	}
+	w.place(m.root(), edits+1)
+
+	// What is within d edits includes what is within fewer.
+	var hits []Hit
+	var taken []Hit
+	for d := range edits + 1 {
+		if len(taken) >= k {
+			break
+		}
+		hits = m.best(hits[:0], w.found[d], k)
+		for _, h := range hits {
+			if len(taken) < k && !has(taken, h) {
+				taken = append(taken, h)
+				dst = append(dst, Suggestion{m.Term(h), m.Weight(h), d})
+			}
+		}
+	}
+	return dst, nil
+}
+
+func has(hs []Hit, h Hit) bool {
+	for _, x := range hs {
+		if x == h {
+			return true
+		}
+	}
+	return false
+}
+
+// runeAt decodes a character. A byte that is none counts as one of its own.
+func runeAt(s string) (r rune, size int) {
+	r, size = utf8.DecodeRuneInString(s)
+	if r == utf8.RuneError && size == 1 {
+		return 0x110000 + rune(s[0]), 1
+	}
+	return r, size
+}
+
+// A walk goes through prefixes depth first. Rows[i] is the row of the edit distances
+// between the prefix's first i characters and each beginning of the query.
+type walk struct {
+	m     *Image
+	query []rune
+	edits int
+	path  []byte // the prefix
+	runes []rune // its characters, as far as they are complete
+	whole int    // bytes of path that these take
+	rows  [][]uint8
+	found [MaxEdits + 1][]place
+	left  int // places still to look at: see Image.parts
+}
+
+// push goes on by a byte. It returns the distance of the query from the new prefix and
+// the least that any longer one can have; if the byte completes no character, those of
+// before.
+func (w *walk) push(c byte) (distance, least int) {
+	w.path = append(w.path, c)
+	for w.whole < len(w.path) && utf8.FullRune(w.path[w.whole:]) {
+		r, size := runeAt(string(w.path[w.whole:]))
+		w.whole += size
+		w.runes = append(w.runes, r)
+		i := len(w.runes)
+		if len(w.rows) <= i {
+			w.rows = append(w.rows, make([]uint8, len(w.query)+1))
+		}
+		row, above := w.rows[i], w.rows[i-1]
+		row[0] = uint8(min(i, 200))
+		for j := 1; j <= len(w.query); j++ {
+			cost := uint8(1)
+			if w.query[j-1] == r {
+				cost = 0
+			}
+			v := min(above[j-1]+cost, above[j]+1, row[j-1]+1)
+			if i > 1 && j > 1 && w.query[j-1] == w.runes[i-2] && w.query[j-2] == r {
+				v = min(v, w.rows[i-2][j-2]+1)
+			}
+			row[j] = min(v, 200)
+		}
+	}
+	row := w.rows[len(w.runes)]
+	least = 200
+	for _, v := range row {
+		least = min(least, int(v))
+	}
+	if i := len(w.runes); i > 1 { // a swap may jump over a row
+		for _, v := range w.rows[i-1] {
+			least = min(least, int(v)+1)
+		}
+	}
+	return int(row[len(w.query)]), least
+}
+
+// cut goes back to a prefix of n bytes, of whole characters and whole bytes as given.
+func (w *walk) cut(n, runes, whole int) {
+	w.path, w.runes, w.whole = w.path[:n], w.runes[:runes], whole
+}
+
+// place looks at the prefix of a place, which is the path, and goes on from there.
+// Nearest is the distance at which an earlier prefix was found.
+func (w *walk) place(at place, nearest int) {
+	if len(w.path) == 0 { // the beginning is a prefix too
+		if d := int(w.rows[0][len(w.query)]); d < nearest {
+			w.found[d] = append(w.found[d], at)
+			nearest = d
+		}
+	}
+	if w.left--; w.left < 0 {
+		return
+	}
+	n, runes, whole := len(w.path), len(w.runes), w.whole
+	defer func() { w.cut(n, runes, whole) }()
+	if at.node < 0 {
+		w.terms(at, nearest)
+		return
+	}
+	node := w.m.node(int(at.node))
+	if node.hi <= node.lo {
+		return
+	}
+	// What all its terms go on with.
+	if len(w.path) < node.depth {
+		text := w.m.appendTerm(nil, node.lo)
+		for len(w.path) < min(node.depth, len(text)) {
+			var ok bool
+			if nearest, ok = w.look(text[len(w.path)], at, nearest); !ok {
+				return
+			}
+		}
+	}
+	lo, next := node.lo, node.first
+	if node.terminal {
+		lo++
+	}
+	sizes := w.m.section[secSizes][node.child:][:node.children]
+	base, baseRunes, baseWhole := len(w.path), len(w.runes), w.whole
+	for i, c := range node.labelBytes {
+		child := place{-1, int32(lo), int32(min(lo+int(sizes[i]), w.m.n))}
+		if sizes[i] == 0 {
+			sub := w.m.node(next)
+			child = place{int32(next), int32(sub.lo), int32(sub.hi)}
+			next++
+		}
+		lo = int(child.hi)
+		if near, ok := w.look(c, child, nearest); ok {
+			w.place(child, near)
+		}
+		w.cut(base, baseRunes, baseWhole)
+	}
+}
+
+// look goes on by a byte, to the prefix of a place. It returns the nearest distance now,
+// and false if nothing nearer can be found below.
+func (w *walk) look(c byte, at place, nearest int) (int, bool) {
+	before := len(w.runes)
+	d, least := w.push(c)
+	if len(w.runes) > before && d < nearest && d <= w.edits {
+		w.found[d] = append(w.found[d], at)
+		nearest = d
+	}
+	return nearest, least < nearest && least <= w.edits
+}
+
+// terms looks at each of a few terms with the path as prefix.
+func (w *walk) terms(at place, nearest int) {
+	n, runes, whole := len(w.path), len(w.runes), w.whole
+	var text []byte
+	for pos := at.lo; pos < at.hi && w.left >= 0; pos++ {
+		w.left--
+		text = w.m.appendTerm(text[:0], int(pos))
+		near := nearest
+		for _, c := range text[min(n, len(text)):] {
+			var ok bool
+			if near, ok = w.look(c, place{-1, pos, pos + 1}, near); !ok {
+				break
+			}
+		}
+		w.cut(n, runes, whole)
+	}
+}
