@@ -5,7 +5,7 @@ import "math"
 // Stated numbers for the estimate. The run measures the first and checks that it is
 // not above.
 const (
-	bytesPerSong  = 160       // of a map's entry with its name
+	bytesPerSong  = 100       // of a map's entry with its name
 	machine       = 16e9      // bytes of memory that one machine can spare
 	perConsumer   = 250_000.0 // plays that one consumer counts in a second
 	peak          = 3.0       // the busiest hour against the average

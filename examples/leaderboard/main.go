@@ -89,7 +89,7 @@ func run(ctx context.Context, w io.Writer, n int, logURL string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	s := &story{w: w, dir: dir, n: n, batch: n / 48, sent: generate(n), exact: map[string]uint64{}}
+	s := &story{w: w, dir: dir, n: n, batch: n / 32, sent: generate(n), exact: map[string]uint64{}}
 	for _, list := range s.sent {
 		s.all = append(s.all, list...)
 	}
@@ -144,7 +144,7 @@ func (s *story) incoming(ctx context.Context) error {
 		return err
 	}
 	defer c.close()
-	size := s.n / 160 // plays in a request
+	size := s.n / 80 // plays in a request
 	var sent, twice int
 	var half, behind, total uint64
 	for part := range 2 {
@@ -432,12 +432,8 @@ func (s *story) slowPath(ctx context.Context) error {
 	if err := archivePlays(ctx, s.log, store); err != nil {
 		return err
 	}
-	// As after a crash between files and offset: once more from the beginning.
-	offsets := map[stream.Partition]stream.Offset{}
-	for p := range regions {
-		offsets[partition(topicPlays, p)] = stream.Offset{}
-	}
-	if err := s.log.Commit(ctx, groupArchive, offsets); err != nil {
+	// As after a crash between files and offset: a region once more from the beginning.
+	if err := s.log.Commit(ctx, groupArchive, map[stream.Partition]stream.Offset{partition(topicPlays, 0): {}}); err != nil {
 		return err
 	}
 	if err := archivePlays(ctx, s.log, store); err != nil {
@@ -446,7 +442,7 @@ func (s *story) slowPath(ctx context.Context) error {
 	if s.census, err = takeCensus(ctx, store, archivePrefix); err != nil {
 		return err
 	}
-	s.say("%s plays archived twice, as after a crash: %s plays in %s files, %.1f bytes each", num(s.n), num(s.census.plays), num(s.census.files), float64(s.census.size)/float64(s.census.plays))
+	s.say("%s plays archived, %s of them twice as after a crash: %s plays in %s files, %.1f bytes each", num(s.n), num(len(s.sent[0])), num(s.census.plays), num(s.census.files), float64(s.census.size)/float64(s.census.plays))
 	best := exactly(s.census.all, chart)
 	book := askAgain(s.shards, candidates, chart)
 	mean, most := off(book, s.census.all)
@@ -624,14 +620,15 @@ func (s *story) merging(context.Context) error {
 	if err != nil {
 		return err
 	}
-	apart, together, above := 0.0, 0.0, true
+	var apart, together uint64
+	above := true
 	for id, n := range s.exact {
 		a, m := countAll(s.shards, id), sum.CountString(id)
 		above = above && n <= a && a <= m
-		apart += float64(a-n) / float64(len(s.exact))
-		together += float64(m-n) / float64(len(s.exact))
+		apart += a - n
+		together += m - n
 	}
-	s.say("each sketch asked and the answers added is %.1f too high on average, the sketches added and asked once %.1f", apart, together)
+	s.say("each sketch asked and the answers added is %.1f too high on average, the sketches added and asked once %.1f", float64(apart)/float64(len(s.exact)), float64(together)/float64(len(s.exact)))
 	lists, skew := byItem(s.sent, chart)
 	cut := addLists(lists, chart)
 	s.say("partitions by song instead of by region: lists of 10 are enough, %d of %d; the fullest has %.2f times the average, since a song cannot be divided", overlap(cut, best), chart, skew)
@@ -660,10 +657,10 @@ func (s *story) capacity(context.Context) error {
 	s.say("  %-26s %13s %5s %9s %13s %8s %8s %13s %9s", "", "users", "a day", "at peak", "items", "map", "sketch", "log of a week", "consumers")
 	for _, l := range loads {
 		e := l.estimate()
-		s.say("  %-26s %13s %5.0f %7s/s %13s %8s %8s %13s %9d", l.name, num(int(l.users)), l.each, num(int(e.rate)), num(int(l.items)), size(e.exact), size(e.sketch), size(e.log), e.consumers)
+		s.say("  %-26s %13s %5.0f %7s/s %13s %8s %8s %13s %9d", l.name, num(uint64(l.users)), l.each, num(int(e.rate)), num(uint64(l.items)), size(e.exact), size(e.sketch), size(e.log), e.consumers)
 		s.say("  %-26s %s", "", e.verdict)
 	}
-	s.say("one process with a map is enough below %s million distinct items and %s/s; this run has %s items", num(int(enough()/1e6)), num(int(perConsumer)), num(len(s.exact)))
+	s.say("one process with a map is enough below %s million distinct items and %s/s; this run has %s items", num(uint64(enough()/1e6)), num(int(perConsumer)), num(len(s.exact)))
 	if perSong > bytesPerSong {
 		return errors.New("a song is larger than the estimate says")
 	}

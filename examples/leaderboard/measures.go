@@ -20,9 +20,8 @@ func sizeOfMap(list []sent) int {
 	m := map[string]uint64{}
 	for _, p := range list {
 		if _, ok := m[p.ID]; !ok {
-			m[strings.Clone(p.ID)] = 0
+			m[strings.Clone(p.ID)] = 1 // an assignment to a key that is there would replace its text
 		}
-		m[p.ID] += uint64(p.Count)
 	}
 	var with, without runtime.MemStats
 	for range 3 { // pools keep what they have over a collection or two
@@ -67,18 +66,20 @@ func sketchOf(all []sent, exact map[string]uint64, width int) (r sketching, err 
 	}
 	r.list = ranked(t.heap.entries, chart)
 	r.bound, r.delta = c.Epsilon()*float64(c.Total()), math.Exp(-sketchDepth)
-	n := float64(len(exact))
+	var high, outside uint64
 	for id, want := range exact {
 		got := c.CountString(id)
 		if got < want {
 			r.low++
 			continue
 		}
-		r.mean += float64(got-want) / n
+		high += got - want
 		if float64(got-want) > r.bound {
-			r.outside += 1 / n
+			outside++
 		}
 	}
+	n := float64(len(exact))
+	r.mean, r.outside = float64(high)/n, float64(outside)/n
 	return r, nil
 }
 

@@ -63,7 +63,7 @@ func playConsumer() error {
 			if point != stop {
 				return
 			}
-			if begun++; begun < 3 {
+			if begun++; begun < 2 {
 				return
 			}
 			_ = out.Encode(report{Stopped: point, Skipped: c.skipped})

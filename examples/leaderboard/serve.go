@@ -115,11 +115,11 @@ func startLive(ctx context.Context, logURL string, rate int) (v *live, err error
 	if v.broker, err = newBroker(ctx, v.log, keepPlays); err != nil {
 		return v, err
 	}
-	stop := func() {}
-	if v.url, stop, err = listen(v.broker); err != nil {
+	address, stop, err := listen(v.broker)
+	if err != nil {
 		return v, err
 	}
-	v.ends = append(v.ends, stop)
+	v.url, v.ends = address, append(v.ends, stop)
 	for p := range regions {
 		if _, v.counted[p], err = v.log.Bounds(ctx, partition(topicPlays, p)); err != nil {
 			return v, err
@@ -416,7 +416,7 @@ func (v *live) state() map[string]any {
 }
 
 // mapBytes is about what a song takes in a map; the run measures it.
-const mapBytes = 50
+const mapBytes = 70
 
 func (v *live) stop() {
 	v.cancel()

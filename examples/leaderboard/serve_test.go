@@ -13,7 +13,7 @@ import (
 // change places, and kills the consumer.
 func TestPage(t *testing.T) {
 	b := browser.Start(t)
-	v, err := startLive(t.Context(), "", 1500)
+	v, err := startLive(t.Context(), "", 3000)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestPage(t *testing.T) {
 	b.WaitText(`[data-text="consumer"]`, "counts")
 	b.WaitText(`[data-text="kills"]`, "1")
 	counted := browser.Eval[int](b, `seen.at(-1).counted`)
-	b.Wait(fmt.Sprintf(`seen.at(-1).counted > %d + 3000`, counted))
+	b.Wait(fmt.Sprintf(`seen.at(-1).counted > %d + 6000`, counted))
 
 	// In all that was shown: what is counted only grows, is never more than was taken
 	// in, and is what an exact count of the same plays says; and each count on the board

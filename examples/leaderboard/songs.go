@@ -36,7 +36,7 @@ var songs = len(first) * len(second) * len(third)
 
 // song names a song by its number. Neighbours in number are not neighbours in name.
 func song(n int) string {
-	n = n * 61_757 % songs // a prime that does not divide songs: each number has its own name
+	n = int(int64(n) * 61_757 % int64(songs)) // a prime that does not divide songs: each number has its own name
 	a, rest := n%len(first), n/len(first)
 	return first[a] + "-" + second[rest%len(second)] + "-" + third[rest/len(second)]
 }
@@ -99,11 +99,11 @@ func (c *crowd) play(region int, at time.Time) play {
 func (c *crowd) delay() time.Duration {
 	switch x := c.IntN(1000); {
 	case x < 960:
-		return time.Duration(c.IntN(int(bound / 2)))
+		return time.Duration(c.Int64N(int64(bound / 2)))
 	case x < 992:
-		return bound + time.Duration(c.IntN(int(grace))) // the minute may be over: it is changed
+		return bound + time.Duration(c.Int64N(int64(grace))) // the minute may be over: it is changed
 	default:
-		return bound + grace + time.Minute + time.Duration(c.IntN(int(2*time.Minute))) // it is too late
+		return bound + grace + time.Minute + time.Duration(c.Int64N(int64(2*time.Minute))) // it is too late
 	}
 }
 
@@ -123,7 +123,7 @@ func generate(n int) [][]sent {
 		at := opening.Add(time.Duration(float64(i) / float64(n) * float64(minutes*time.Minute))).Truncate(time.Millisecond)
 		arrives := at.Add(c.delay())
 		if r == 0 && arrives.After(cutOff) && arrives.Before(cutOff.Add(cutFor)) {
-			arrives = cutOff.Add(cutFor).Add(time.Duration(c.IntN(int(5 * time.Second))))
+			arrives = cutOff.Add(cutFor).Add(time.Duration(c.Int64N(int64(5 * time.Second))))
 		}
 		all[r] = append(all[r], sent{c.play(r, at), arrives})
 	}
