@@ -234,26 +234,52 @@ func long(text []byte, next, shared, follow int) (s, f, n int) {
 	return shared, follow, next
 }
 
+// terms reads terms in their order.
+type terms struct {
+	m    *Image
+	text []byte // of the last term
+	pos  int    // of the next one
+	at   int    // where that is
+}
+
+// termsAt returns a reader before a position. It uses buf for the text.
+func (m *Image) termsAt(buf []byte, pos int) terms {
+	t := terms{m, buf, pos &^ (perBlock - 1), 0}
+	for t.pos < pos && t.next() {
+	}
+	return t
+}
+
+// next reads a term, and returns false if there is none or it cannot be read.
+func (t *terms) next() bool {
+	if t.pos < 0 || t.pos >= t.m.n {
+		return false
+	}
+	if t.pos%perBlock == 0 {
+		t.at, t.text = t.m.blockAt(t.pos/perBlock), t.text[:0]
+	}
+	text, next := t.m.section[secText], t.at
+	if uint(next) >= uint(len(text)) {
+		return false
+	}
+	shared, follow := int(text[next]&15), int(text[next]>>4)
+	if next++; shared == 15 || follow == 15 {
+		shared, follow, next = long(text, next, shared, follow)
+	}
+	if shared > len(t.text) || follow > len(text)-next {
+		return false
+	}
+	t.text = append(t.text[:shared], text[next:next+follow]...)
+	t.at = next + follow
+	t.pos++
+	return true
+}
+
 // appendTerm appends the text of the term at a position.
 func (m *Image) appendTerm(dst []byte, pos int) []byte {
-	if pos < 0 || pos >= m.n {
+	t := m.termsAt(dst[len(dst):], pos)
+	if t.pos != pos || !t.next() {
 		return dst
 	}
-	begin := len(dst)
-	text, next := m.section[secText], m.blockAt(pos/perBlock)
-	for range pos%perBlock + 1 {
-		if uint(next) >= uint(len(text)) {
-			return dst[:begin]
-		}
-		shared, follow := int(text[next]&15), int(text[next]>>4)
-		if next++; shared == 15 || follow == 15 {
-			shared, follow, next = long(text, next, shared, follow)
-		}
-		if shared > len(dst)-begin || follow > len(text)-next {
-			return dst[:begin]
-		}
-		dst = append(dst[:begin+shared], text[next:next+follow]...)
-		next += follow
-	}
-	return dst
+	return append(dst, t.text...)
 }

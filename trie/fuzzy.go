@@ -8,6 +8,7 @@ import (
 const (
 	// MaxEdits is the most edits that Fuzzy takes.
 	MaxEdits = 2
+	far      = 100 // more edits than there ever are
 	// MaxQuery is the length of Fuzzy's longest query, in characters.
 	MaxQuery = 64
 )
@@ -33,9 +34,9 @@ func (m *Image) Fuzzy(dst []Suggestion, query string, edits, k int) ([]Suggestio
 		w.query = append(w.query, r)
 		at += size
 	}
-	w.rows = append(w.rows, make([]uint8, len(w.query)+1))
+	w.rows, w.least = append(w.rows, make([]uint8, len(w.query)+1)), append(w.least, 0)
 	for i := range w.rows[0] {
-		w.rows[0][i] = uint8(min(i, 200))
+		w.rows[0][i] = uint8(min(i, far))
 	}
 	w.place(m.root(), edits+1)
 
@@ -85,6 +86,8 @@ type walk struct {
 	runes []rune // its characters, as far as they are complete
 	whole int    // bytes of path that these take
 	rows  [][]uint8
+	least []uint8 // the least of each row
+	text  []byte  // of a term, for a while
 	found [MaxEdits + 1][]place
 	left  int // places still to look at: see Image.parts
 }
@@ -94,39 +97,65 @@ type walk struct {
 // before.
 func (w *walk) push(c byte) (distance, least int) {
 	w.path = append(w.path, c)
-	for w.whole < len(w.path) && utf8.FullRune(w.path[w.whole:]) {
-		r, size := runeAt(string(w.path[w.whole:]))
-		w.whole += size
-		w.runes = append(w.runes, r)
-		i := len(w.runes)
-		if len(w.rows) <= i {
-			w.rows = append(w.rows, make([]uint8, len(w.query)+1))
-		}
-		row, above := w.rows[i], w.rows[i-1]
-		row[0] = uint8(min(i, 200))
-		for j := 1; j <= len(w.query); j++ {
-			cost := uint8(1)
-			if w.query[j-1] == r {
-				cost = 0
-			}
-			v := min(above[j-1]+cost, above[j]+1, row[j-1]+1)
-			if i > 1 && j > 1 && w.query[j-1] == w.runes[i-2] && w.query[j-2] == r {
-				v = min(v, w.rows[i-2][j-2]+1)
-			}
-			row[j] = min(v, 200)
+	if c < utf8.RuneSelf && w.whole == len(w.path)-1 {
+		w.whole++
+		w.row(rune(c))
+	} else {
+		for w.whole < len(w.path) && utf8.FullRune(w.path[w.whole:]) {
+			r, size := runeAt(string(w.path[w.whole:]))
+			w.whole += size
+			w.row(r)
 		}
 	}
-	row := w.rows[len(w.runes)]
-	least = 200
-	for _, v := range row {
-		least = min(least, int(v))
+	i := len(w.runes)
+	least = int(w.least[i])
+	if i > 1 { // a swap may jump over a row
+		least = min(least, int(w.least[i-1])+1)
 	}
-	if i := len(w.runes); i > 1 { // a swap may jump over a row
-		for _, v := range w.rows[i-1] {
-			least = min(least, int(v)+1)
+	if i > len(w.query)+w.edits {
+		return far, least
+	}
+	return int(w.rows[i][len(w.query)]), least
+}
+
+// row adds the row of one more character.
+func (w *walk) row(r rune) {
+	w.runes = append(w.runes, r)
+	i := len(w.runes)
+	if len(w.rows) <= i {
+		w.rows, w.least = append(w.rows, make([]uint8, len(w.query)+1)), append(w.least, 0)
+	}
+	// Only cells at most so many edits off the diagonal can be so few edits away; those
+	// beside them count as far.
+	row, above := w.rows[i], w.rows[i-1]
+	lo, hi := max(1, i-w.edits), min(len(w.query), i+w.edits)
+	left := uint8(far)
+	if i <= w.edits {
+		left = uint8(i)
+	}
+	if lo <= len(w.query)+1 {
+		row[lo-1] = left
+	}
+	least := left
+	for j := lo; j <= hi; j++ {
+		q := w.query[j-1]
+		v := min(above[j], left) + 1
+		if q == r {
+			v = min(v, above[j-1])
+		} else {
+			v = min(v, above[j-1]+1)
 		}
+		if i > 1 && j > 1 && q == w.runes[i-2] && w.query[j-2] == r {
+			v = min(v, w.rows[i-2][j-2]+1)
+		}
+		v = min(v, far)
+		row[j], left, least = v, v, min(least, v)
 	}
-	return int(row[len(w.query)]), least
+	if hi < len(w.query) && hi >= 0 {
+		row[hi+1] = far
+		row[len(w.query)] = far
+	}
+	w.least[i] = least
 }
 
 // cut goes back to a prefix of n bytes, of whole characters and whole bytes as given.
@@ -158,10 +187,10 @@ func (w *walk) place(at place, nearest int) {
 	}
 	// What all its terms go on with.
 	if len(w.path) < node.depth {
-		text := w.m.appendTerm(nil, node.lo)
-		for len(w.path) < min(node.depth, len(text)) {
+		w.text = w.m.appendTerm(w.text[:0], node.lo)
+		for len(w.path) < min(node.depth, len(w.text)) {
 			var ok bool
-			if nearest, ok = w.look(text[len(w.path)], at, nearest); !ok {
+			if nearest, ok = w.look(w.text[len(w.path)], at, nearest); !ok {
 				return
 			}
 		}
@@ -202,12 +231,11 @@ func (w *walk) look(c byte, at place, nearest int) (int, bool) {
 // terms looks at each of a few terms with the path as prefix.
 func (w *walk) terms(at place, nearest int) {
 	n, runes, whole := len(w.path), len(w.runes), w.whole
-	var text []byte
-	for pos := at.lo; pos < at.hi && w.left >= 0; pos++ {
+	t := w.m.termsAt(w.text[:0], int(at.lo))
+	for pos := at.lo; pos < at.hi && w.left >= 0 && t.next(); pos++ {
 		w.left--
-		text = w.m.appendTerm(text[:0], int(pos))
 		near := nearest
-		for _, c := range text[min(n, len(text)):] {
+		for _, c := range t.text[min(n, len(t.text)):] {
 			var ok bool
 			if near, ok = w.look(c, place{-1, pos, pos + 1}, near); !ok {
 				break
@@ -215,4 +243,5 @@ func (w *walk) terms(at place, nearest int) {
 		}
 		w.cut(n, runes, whole)
 	}
+	w.text = t.text
 }
