@@ -274,7 +274,7 @@ func TestEvent(t *testing.T) {
 // The status table against a list of all devices.
 func TestStatusTable(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	table := newStatusTable()
+	table := newStatusTable(0)
 	on := map[uint32]bool{}
 	for i := range 5000 {
 		device := rng.Uint32N(60)
@@ -300,7 +300,7 @@ func TestStatusTable(t *testing.T) {
 
 // A device that is sold belongs to its new user.
 func TestStatusOfSoldDevice(t *testing.T) {
-	table := newStatusTable()
+	table := newStatusTable(0)
 	table.apply(event{kind: online, device: 1, user: 10})
 	table.apply(event{kind: online, device: 2, user: 10})
 	table.apply(event{kind: online, device: 1, user: 11})

@@ -440,7 +440,7 @@ func (s *story) registers(context.Context) error {
 
 // onlineNow keeps the status table and stops at half past eight in the evening.
 func (s *story) onlineNow(ctx context.Context) error {
-	t := newTables()
+	t := newTables(s.people)
 	if err := t.follow(ctx, s.log, evening); err != nil {
 		return err
 	}
@@ -528,7 +528,7 @@ func (s *story) killed(ctx context.Context) error {
 	third := len(s.events) / 3
 	lost := usersIn(s.events, s.people, 0, s.events[third].minute())
 	after := usersIn(s.events, s.people, s.events[third].minute(), minutes)
-	s.say("  the offset without the sketches, after a third of the day: %s of %s users would be left, %s had been there before", num(after), num(s.truth.users), num(lost))
+	s.say("  the offset without the sketches, after a third of the events: %s of %s users would be left, %s had been there before", num(after), num(s.truth.users), num(lost))
 	switch {
 	case got != want || again.next != int64(own):
 		return errors.New("a restart must give the same bytes")
@@ -691,7 +691,9 @@ func (s *story) curve(context.Context) error {
 	}
 	s.say("root of the mean square of the error over %d runs, and bytes", points[0].runs)
 	s.say("  %9s  %12s %6s   %12s %7s   %12s %7s   %10s", "users", "one register", "bytes", fmt.Sprintf("HLL p=%d", precision), "bytes", fmt.Sprintf("Exa p=%d", exaPrecision), "bytes", "exact bytes")
+	sketchWithin, exaWithin, all := 0, 0, 0
 	for i, p := range points {
+		sketchWithin, exaWithin, all = sketchWithin+p.sketchWithin, exaWithin+p.exaWithin, all+p.runs
 		if i%2 == 0 {
 			s.say("  %9s  %10.0f %% %6d   %10.3f %% %7s   %10.3f %% %7s   %10s", num(p.n), 100*p.rightmost, p.oneBytes, 100*p.sketch, num(p.sketchBytes), 100*p.exa, num(p.exaBytes), num(p.exactBytes))
 		}
@@ -701,6 +703,10 @@ func (s *story) curve(context.Context) error {
 		if p.sketchBytes > 13<<10 || p.exaBytes > 8<<10 {
 			return fmt.Errorf("a sketch has more bytes at %d users than it may", p.n)
 		}
+	}
+	s.say("each sketch says how sure it is: the truth was within two standard errors in %d and %d of %d measurements", sketchWithin, exaWithin, all)
+	if 10*min(sketchWithin, exaWithin) < 9*all {
+		return errors.New("two standard errors should contain the truth nearly always")
 	}
 	if s.svg != "" {
 		if err := os.WriteFile(s.svg, []byte(drawCurve(points)), 0o644); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // How good many registers are, against one.
 
-// A spreadOf errors says how far estimates are from the truth.
+// An errorsOf says how far estimates are from the truth.
 type errorsOf struct {
 	median float64 // of the factor between estimate and truth, whichever way
 	rms    float64 // root of the mean square of the relative error
@@ -30,7 +30,7 @@ func summarise(estimates []float64, truth float64) (e errorsOf) {
 	return e
 }
 
-// instances is the brief idea taken literally: m one-register counters, of which
+// instances is the idea taken literally: m one-register counters, of which
 // each item is given to one at random, by the low bits of its hash. The rest of the
 // hash is what the counter sees.
 type instances struct {
@@ -73,14 +73,13 @@ func (x *instances) harmonic() float64 {
 
 // trial is one row of the comparison.
 type trial struct {
-	instances                int
-	mean, harmonic, sketch   errorsOf
-	theory                   float64 // standard error of HyperLogLog
-	meanBytes, sketchedBytes int
+	instances              int
+	mean, harmonic, sketch errorsOf
+	theory                 float64 // standard error of HyperLogLog
 }
 
-// compareRegisters estimates the number of the same n random items in many runs,
-// each with other items.
+// compareRegisters estimates n items in many runs, each with other items, which all
+// ways of counting get to see.
 func compareRegisters(n, runs int) ([]trial, error) {
 	ps := []int{0, 4, 8, 14}
 	type result struct{ mean, harmonic, sketch []float64 }
@@ -88,7 +87,6 @@ func compareRegisters(n, runs int) ([]trial, error) {
 	for i := range results {
 		results[i] = result{make([]float64, runs), make([]float64, runs), make([]float64, runs)}
 	}
-	sizes := make([]int, len(ps))
 	err := shared(runs, func(run int) error {
 		rng := rand.New(rand.NewPCG(seed, uint64(run)))
 		var all []*instances
@@ -113,9 +111,6 @@ func compareRegisters(n, runs int) ([]trial, error) {
 		for i, x := range all {
 			results[i].mean[run], results[i].harmonic[run] = x.mean(), x.harmonic()
 			results[i].sketch[run] = sketches[i].Estimate()
-			if run == 0 {
-				sizes[i] = sketches[i].SizeBytes()
-			}
 		}
 		return nil
 	})
@@ -125,7 +120,7 @@ func compareRegisters(n, runs int) ([]trial, error) {
 	out := make([]trial, len(ps))
 	for i, p := range ps {
 		m := 1 << p
-		out[i] = trial{instances: m, mean: summarise(results[i].mean, float64(n)), theory: 1.04 / math.Sqrt(float64(m)), meanBytes: m, sketchedBytes: sizes[i]}
+		out[i] = trial{instances: m, mean: summarise(results[i].mean, float64(n)), theory: 1.04 / math.Sqrt(float64(m))}
 		if p > 0 {
 			out[i].harmonic, out[i].sketch = summarise(results[i].harmonic, float64(n)), summarise(results[i].sketch, float64(n))
 		}

@@ -110,7 +110,7 @@ func figureOf(exact int, s *hll.Sketch) (f figure, err error) {
 
 // startLive counts the day up to a minute.
 func startLive(ctx context.Context, n, until int) (v *livePage, err error) {
-	v = &livePage{people: usersOf(n), events: generate(n), tables: newTables(), counters: make([]*counter, partitions)}
+	v = &livePage{people: usersOf(n), events: generate(n), tables: newTables(usersOf(n)), counters: make([]*counter, partitions)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, v.stop())
@@ -294,7 +294,6 @@ type curveAnswer struct {
 	Now       int       `json:"now"`
 	Exact     []int     `json:"exact"`
 	Estimate  []float64 `json:"estimate"`
-	Worst     float64   `json:"worst"` // of them, in per cent
 	Users     int       `json:"users"`
 	Estimated float64   `json:"estimated"`
 	Precision []precise `json:"precisions"`
@@ -344,9 +343,6 @@ func (v *livePage) curve(r *http.Request) (a curveAnswer, err error) {
 		for i, estimate := range f.estimate {
 			off := 100 * (estimate/float64(f.exact) - 1)
 			a.Precision[i].Measured += off * off
-			if leastPrecision+i == a.P {
-				a.Worst = max(a.Worst, math.Abs(off))
-			}
 		}
 	}
 	for i := range a.Precision {

@@ -31,8 +31,9 @@ type status struct {
 	online bool
 }
 
-func newStatusTable() *statusTable {
-	return &statusTable{map[uint32]status{}, map[uint32]uint8{}}
+// newStatusTable makes an empty table with room for some rows.
+func newStatusTable(rows int) *statusTable {
+	return &statusTable{make(map[uint32]status, rows), map[uint32]uint8{}}
 }
 
 // apply takes an event into the table. Hearing the same twice changes nothing.
@@ -72,10 +73,10 @@ type tables struct {
 	next  [partitions]int64
 }
 
-func newTables() *tables {
+func newTables(people int) *tables {
 	t := &tables{}
 	for p := range partitions {
-		t.table[p] = newStatusTable()
+		t.table[p] = newStatusTable(people * devices / partitions)
 	}
 	return t
 }
