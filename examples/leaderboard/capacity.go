@@ -2,8 +2,8 @@ package main
 
 import "math"
 
-// Stated numbers for the estimate. The run measures the first and checks that it is
-// not above.
+// Stated numbers for the estimate. The run measures the bytes and checks that
+// they are not above.
 const (
 	bytesPerSong  = 100       // of a map's entry with its name
 	machine       = 16e9      // bytes of memory that one machine can spare

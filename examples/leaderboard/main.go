@@ -80,6 +80,7 @@ type story struct {
 	shards []*shard          // the fast path, when all is counted
 	exact  map[string]uint64 // what is true
 	census *census           // the slow path
+	inLog  float64           // bytes of a play in the log, 0 where that is not known
 	last   []string          // what the end says again
 }
 
@@ -212,7 +213,10 @@ func (s *story) incoming(ctx context.Context) error {
 	s.say("%d of 4 malformed plays refused", bad)
 	s.say("a board that was made after %s counts is behind by %s when the last play is in; nobody plays any more, the consumer reads on: behind by %s",
 		num(half), num(behind), num(total-counted))
-	_, isLocal := s.log.(*stream.Local)
+	local, isLocal := s.log.(*stream.Local)
+	if isLocal {
+		s.inLog = float64(local.Stats().Bytes) / float64(s.n)
+	}
 	switch {
 	case s.broker.replays != twice || twice == 0 || isLocal && records != int64(s.n):
 		return errors.New("a batch that is sent twice must be in the log once")
@@ -583,10 +587,15 @@ func (s *story) merging(context.Context) error {
 	_, most := off(naive, s.exact)
 	s.say("  lists of 10, exact ones, added up              %2d of %d  counts off by up to %.0f %%", overlap(naive, best), chart, 100*most)
 	for _, e := range best {
-		if n := overlap([]entry{e}, naive); n == 0 {
-			s.say("      %s, %s plays, %s: on none of the board's lists, or on too few", title(e.ID), num(e.Count), ordinal(best, e.ID))
-			break
+		if overlap([]entry{e}, naive) > 0 {
+			continue
 		}
+		on := 0
+		for _, list := range lists {
+			on += overlap([]entry{e}, list)
+		}
+		s.say("      missing is %s, %s plays, %s of all: it is on %d of the %d lists", title(e.ID), num(e.Count), ordinal(best, e.ID), on, len(lists))
+		break
 	}
 	few := askAgain(s.shards, chart, chart)
 	_, fewMost := off(few, s.exact)
@@ -594,8 +603,12 @@ func (s *story) merging(context.Context) error {
 	full := askAgain(s.shards, candidates, chart)
 	_, fullMost := off(full, s.exact)
 	hidden, last := unlisted(s.shards, candidates), full[chart-1].Count
-	s.say("  lists of %d, and every sketch asked again     %2d of %d  counts off by up to %.2f %%; what is on no list has at most %s, the tenth %s: complete",
-		candidates, overlap(full, best), chart, 100*fullMost, num(hidden), num(last))
+	certain := "nothing is missing"
+	if hidden > last {
+		certain = "something may be missing"
+	}
+	s.say("  lists of %d, and every sketch asked again     %2d of %d  counts off by up to %.2f %%; what is on no list has at most %s, the tenth %s: %s",
+		candidates, overlap(full, best), chart, 100*fullMost, num(hidden), num(last), certain)
 	top, err := mergeTops(s.shards)
 	if err != nil {
 		return err
@@ -653,6 +666,9 @@ func (s *story) merging(context.Context) error {
 // capacity estimates who needs what.
 func (s *story) capacity(context.Context) error {
 	perSong := sizeOfMap(s.all) / len(s.exact)
+	if s.inLog > 0 {
+		s.say("a play is %.1f bytes in the log here, %.0f for the estimate", s.inLog, bytesInLog)
+	}
 	s.say("a song in a map is %d bytes here, %d for the estimate; a consumer counts %s plays/s here, %s for the estimate", perSong, bytesPerSong, num(int(speed(s.all))), num(int(perConsumer)))
 	s.say("  %-26s %13s %5s %9s %13s %8s %8s %13s %9s", "", "users", "a day", "at peak", "items", "map", "sketch", "log of a week", "consumers")
 	for _, l := range loads {
@@ -661,8 +677,8 @@ func (s *story) capacity(context.Context) error {
 		s.say("  %-26s %s", "", e.verdict)
 	}
 	s.say("one process with a map is enough below %s million distinct items and %s/s; this run has %s items", num(uint64(enough()/1e6)), num(int(perConsumer)), num(len(s.exact)))
-	if perSong > bytesPerSong {
-		return errors.New("a song is larger than the estimate says")
+	if perSong > bytesPerSong || s.inLog > bytesInLog {
+		return errors.New("a song or a play is larger than the estimate says")
 	}
 	if float64(len(s.exact)) > enough() || loads[0].estimate().verdict != verdictMap || loads[len(loads)-1].estimate().verdict != verdictSketch {
 		return errors.New("the estimate should tell small from large")
