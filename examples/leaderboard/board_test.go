@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 )
 
 // A shard that is written and read is the same one, and counts on as one that was
@@ -59,8 +60,9 @@ func FuzzShard(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, p := range generate(40_000)[0][:300] {
-		if err := s.add(p.play); err != nil {
+	c := newCrowd(2)
+	for i := range 300 {
+		if err := s.add(c.play(0, opening.Add(time.Duration(i)*time.Second))); err != nil {
 			f.Fatal(err)
 		}
 	}
