@@ -32,7 +32,7 @@ var systems = []system{
 	{"leaderboard", true, "the most frequent of billions, approximately now and exactly later"},
 	{"catalog", false, "a cart that several leaders edit at the same time"},
 	{"comments", false, "threads that all replicas show in one order"},
-	{"notifications", false, "once to every subscriber, popular topics by polling"},
+	{"notifications", true, "once to every subscriber, popular topics by polling"},
 	{"filesync", false, "sending only what differs of a large file"},
 	{"typeahead", false, "the ten best completions in microseconds"},
 	{"maps", false, "the quickest way through a country, with traffic that changes"},
