@@ -349,7 +349,7 @@ func checkTop[K Key](t testing.TB, top *TopK[K]) {
 		if int(top.heap[top.pos[e]]) != e {
 			t.Fatalf("entry %d is not where its position says", e)
 		}
-		if p := int(top.pos[e]); p > 0 && top.counts[top.heap[(p-1)/2]] > top.counts[e] {
+		if p := int(top.pos[e]); p > 0 && top.less(uint16(e), top.heap[(p-1)/2]) {
 			t.Fatalf("no heap at %d", p)
 		}
 		known += top.counts[e] - uint64(top.guess[e])

@@ -268,19 +268,27 @@ func (t *TopK[K]) leave(key K) {
 	})
 }
 
+// less is the order of the heap: the last of the list is the least, so that what a
+// decoded TopK does next is what the encoded one would have done.
+func (t *TopK[K]) less(a, b uint16) bool {
+	if t.counts[a] != t.counts[b] {
+		return t.counts[a] < t.counts[b]
+	}
+	return t.keys[a] > t.keys[b]
+}
+
 // down restores the heap below i after its count has grown.
 func (t *TopK[K]) down(i int) {
 	e := t.heap[i]
-	count := t.counts[e]
 	for {
 		c := 2*i + 1
 		if c >= len(t.heap) {
 			break
 		}
-		if c+1 < len(t.heap) && t.counts[t.heap[c+1]] < t.counts[t.heap[c]] {
+		if c+1 < len(t.heap) && t.less(t.heap[c+1], t.heap[c]) {
 			c++
 		}
-		if t.counts[t.heap[c]] >= count {
+		if !t.less(t.heap[c], e) {
 			break
 		}
 		t.heap[i] = t.heap[c]
@@ -294,7 +302,7 @@ func (t *TopK[K]) down(i int) {
 // up restores the heap above i.
 func (t *TopK[K]) up(i int) {
 	e := t.heap[i]
-	for i > 0 && t.counts[t.heap[(i-1)/2]] > t.counts[e] {
+	for i > 0 && t.less(e, t.heap[(i-1)/2]) {
 		t.heap[i] = t.heap[(i-1)/2]
 		t.pos[t.heap[i]] = uint16(i)
 		i = (i - 1) / 2

@@ -66,6 +66,32 @@ func (c *Concurrent) Snapshot() *Exa {
 	return s
 }
 
+// Concurrent returns a sketch that goes on from this one, of the same precision. Its
+// width must be [MaxWidth], as a snapshot's is, or it must not have turned to registers
+// yet; else the error is [ErrIncompatible], since what a narrower one has forgotten
+// would be missing.
+func (s *Exa) Concurrent() (*Concurrent, error) {
+	c, err := NewConcurrent(int(s.p))
+	if err != nil {
+		return nil, err
+	}
+	if s.regs == nil {
+		for _, tok := range s.tokens.slots {
+			if tok != 0 {
+				c.AddHash(exaHash(tok))
+			}
+		}
+		return c, nil
+	}
+	if s.d != MaxWidth {
+		return nil, fmt.Errorf("%w: width %d, want %d", ErrIncompatible, s.d, MaxWidth)
+	}
+	for i := range c.regs {
+		c.regs[i] = uint32(s.register(i))
+	}
+	return c, nil
+}
+
 // Reset forgets all items. Items that are added meanwhile may stay or not.
 func (c *Concurrent) Reset() {
 	for i := range c.regs {

@@ -2,6 +2,7 @@ package hll
 
 import (
 	"bytes"
+	"errors"
 	"math"
 	"sync"
 	"testing"
@@ -56,6 +57,28 @@ func TestConcurrent(t *testing.T) {
 	e.Merge(c.Snapshot())
 	if !bytes.Equal(encoding(t, e), encoding(t, exaOf(6, Width, added))) {
 		t.Fatal("merged into another")
+	}
+	// And a snapshot goes on.
+	again, err := c.Snapshot().Concurrent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	few, err := exaOf(6, Width, hs[:20]).Concurrent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range hashesOf(newRand(99), 500) {
+		again.AddHash(h)
+		want.AddHash(h)
+	}
+	if !bytes.Equal(encoding(t, again.Snapshot()), encoding(t, want)) {
+		t.Fatal("a snapshot goes on as another")
+	}
+	if n := few.Estimate(); math.Abs(n-20) > 4 {
+		t.Errorf("%v of 20", n)
+	}
+	if _, err := exaOf(6, Width, added).Concurrent(); !errors.Is(err, ErrIncompatible) {
+		t.Errorf("from a narrower one: %v", err)
 	}
 	c.Reset()
 	if c.Estimate() != 0 {

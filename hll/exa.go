@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 const (
@@ -366,11 +367,11 @@ func fold(r uint64, high int, from, to, d uint8) uint64 {
 
 // Clone returns a copy.
 func (s *Exa) Clone() *Exa {
-	return &Exa{s.p, s.d, s.tokens.clone(), append([]byte(nil), s.regs...)}
+	return &Exa{s.p, s.d, s.tokens.clone(), slices.Clip(slices.Clone(s.regs))}
 }
 
 // Reset forgets all items.
 func (s *Exa) Reset() { *s = Exa{p: s.p, d: s.d} }
 
-// SizeBytes returns the bytes of memory that the sketch holds.
-func (s *Exa) SizeBytes() int { return sketchStruct + 4*cap(s.tokens.slots) + cap(s.regs) }
+// SizeBytes returns the bytes of memory that the sketch needs.
+func (s *Exa) SizeBytes() int { return sketchStruct + 4*len(s.tokens.slots) + len(s.regs) }

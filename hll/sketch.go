@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Precisions that sketches can have.
@@ -241,13 +242,13 @@ func (s *Sketch) lowered(p uint8) *Sketch {
 
 // Clone returns a copy.
 func (s *Sketch) Clone() *Sketch {
-	return &Sketch{s.p, s.tokens.clone(), append([]byte(nil), s.regs...)}
+	return &Sketch{s.p, s.tokens.clone(), slices.Clip(slices.Clone(s.regs))}
 }
 
 // Reset forgets all items.
 func (s *Sketch) Reset() { *s = Sketch{p: s.p} }
 
-// SizeBytes returns the bytes of memory that the sketch holds.
-func (s *Sketch) SizeBytes() int { return sketchStruct + 4*cap(s.tokens.slots) + cap(s.regs) }
+// SizeBytes returns the bytes of memory that the sketch needs.
+func (s *Sketch) SizeBytes() int { return sketchStruct + 4*len(s.tokens.slots) + len(s.regs) }
 
 const sketchStruct = 64 // at most, of either kind
