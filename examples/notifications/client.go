@@ -53,6 +53,7 @@ type counts struct {
 	pushed   int // shown, from the connection
 	polled   int // shown, from polling
 	fetched  int // shown, from the store after an absence or a gap
+	twice    int // shown again
 	dropped  int // came by push and had been shown before
 	gaps     int // times that a predecessor was missing
 	connects int
@@ -63,6 +64,7 @@ func (a *counts) add(b counts) {
 	a.pushed += b.pushed
 	a.polled += b.polled
 	a.fetched += b.fetched
+	a.twice += b.twice
 	a.dropped += b.dropped
 	a.gaps += b.gaps
 	a.connects += b.connects
@@ -248,7 +250,10 @@ func (c *client) take(ctx context.Context, n notification) error {
 
 // showLocked is where the user sees it.
 func (c *client) showLocked(n notification) {
-	c.shown[message{n.Topic, n.At}]++
+	m := message{n.Topic, n.At}
+	if c.shown[m]++; c.shown[m] > 1 {
+		c.counts.twice++
+	}
 	c.cursor[n.Topic] = max(c.cursor[n.Topic], n.At)
 }
 

@@ -133,15 +133,6 @@ func alive(address string) bool {
 	return true
 }
 
-// loads returns the connections of each server, by name.
-func (r *routing) loads() (names []string, connections []int) {
-	for name := range r.ring.All() {
-		names = append(names, name)
-		connections = append(connections, r.balance.Load(name))
-	}
-	return names, connections
-}
-
 // strays returns who is connected to another server than this one although the
 // ring gives them to it.
 func (r *routing) strays(server string) (list []userID) {
