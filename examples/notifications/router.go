@@ -143,8 +143,10 @@ type router struct {
 	popular    atomic.Int64 // notifications that are not pushed but polled
 }
 
-// patience is how long a router waits for those to come back whose server died.
-const patience = 5 * time.Second
+const (
+	patience    = 5 * time.Second  // how long a router waits for those to come back whose server died
+	pushTimeout = 20 * time.Second // how long it waits for an answer
+)
 
 var errCrash = errors.New("stopped between push and commit")
 
@@ -191,18 +193,21 @@ func (r *router) task(ctx context.Context, claim *stream.Claim) error {
 		for i, n := range stored {
 			list[at[i]] = n // with its Prev
 		}
-		before := r.pushed.Load()
+		pushed := 0
 		for _, n := range list {
 			if r.isPolled(n.Topic) {
 				r.popular.Add(1)
 				continue
 			}
 			// What was begun is ended, whoever wants the partition meanwhile.
-			if err := r.deliver(context.WithoutCancel(ctx), n, r.directory.subscribers(n.Topic)); err != nil {
+			users := r.directory.subscribers(n.Topic)
+			reached, err := r.deliver(context.WithoutCancel(ctx), n, users)
+			if err != nil {
 				return err
 			}
+			pushed += reached
 		}
-		if r.pushed.Load() > before && r.crash.CompareAndSwap(true, false) {
+		if pushed >= 5 && r.crash.CompareAndSwap(true, false) {
 			return errCrash
 		}
 		if err := claim.Commit(ctx, nil); err != nil {
@@ -214,8 +219,9 @@ func (r *router) task(ctx context.Context, claim *stream.Claim) error {
 func (r *router) isPolled(t topicID) bool { return r.directory.count(t) >= r.polledAt }
 
 // deliver pushes a notification to users, by as many requests as there are servers
-// to which they are connected. What gets no answer is tried again.
-func (r *router) deliver(ctx context.Context, n notification, users []userID) error {
+// to which they are connected, and returns how many it reached. What gets no answer
+// is tried again.
+func (r *router) deliver(ctx context.Context, n notification, users []userID) (reached int, err error) {
 	for first := true; len(users) > 0; first = false {
 		if !first {
 			r.routing.await(ctx, users, patience)
@@ -240,18 +246,20 @@ func (r *router) deliver(ctx context.Context, n notification, users []userID) er
 		users = users[:0]
 		for _, o := range orders {
 			if o.err != nil {
-				return o.err
+				return reached, o.err
 			}
+			reached += o.reached
 			users = append(users, o.again...)
 		}
 	}
-	return nil
+	return reached, nil
 }
 
 // An order is what goes to one server.
 type order struct {
 	server, address string
 	users           []userID
+	reached         int
 	again           []userID // those for whom there was no answer
 	err             error
 }
@@ -273,7 +281,9 @@ func (r *router) send(ctx context.Context, n notification, o *order) {
 		return
 	}
 	var absent []userID
-	if err := post(ctx, "http://"+o.address+"/push", bytes.NewReader(body), &absent); err != nil {
+	timed, cancel := context.WithTimeout(ctx, pushTimeout)
+	defer cancel()
+	if err := post(timed, "http://"+o.address+"/push", bytes.NewReader(body), &absent); err != nil {
 		// Pushed or not: nobody knows. The key goes back, and it is pushed again.
 		r.unanswered.Add(int64(len(todo)))
 		r.routing.suspect(o.server, o.address)
@@ -281,7 +291,8 @@ func (r *router) send(ctx context.Context, n notification, o *order) {
 		o.err = r.finish(ctx, attempts, func(userID) bool { return false })
 		return
 	}
-	r.pushed.Add(int64(len(todo) - len(absent)))
+	o.reached = len(todo) - len(absent)
+	r.pushed.Add(int64(o.reached))
 	r.offline.Add(int64(len(absent)))
 	o.err = r.finish(ctx, attempts, func(u userID) bool { return !slices.Contains(absent, u) })
 }

@@ -359,7 +359,7 @@ func (v *live) state(ctx context.Context) map[string]any {
 	topics := []page.Row{}
 	for t, name := range names {
 		row := page.Row{
-			"key": fmt.Sprint(t), "name": name, "subscribers": v.directory.count(t), "messages": v.messages[t], "how": "pushed",
+			"key": fmt.Sprint(t), "name": name, "subscribers": v.directory.count(t), "how": "pushed",
 			"do": []page.Button{{Name: "publish", Label: "Publish", Args: map[string]string{"topic": fmt.Sprint(t)}}},
 		}
 		if v.router.isPolled(t) {

@@ -21,7 +21,12 @@ import (
 // from which [table.publish] takes it to the log. So the feed has every change
 // that the table has, and no other. A database's own log (binlog, WAL) read by a
 // connector does the same.
-type table struct{ db *bbolt.DB }
+type table struct {
+	db *bbolt.DB
+	// batch is how many changes go to the log in one step. Those of a directory
+	// take many; JetStream takes at most 999 for a compacted topic.
+	batch int
+}
 
 var (
 	bucketRows   = []byte("subscriptions") // user, topic → when
@@ -41,7 +46,7 @@ func openTable(dir string) (*table, error) {
 		}
 		return nil
 	})
-	return &table{db}, err
+	return &table{db, 50_000}, err
 }
 
 func (t *table) close() { t.db.Close() }
@@ -134,8 +139,10 @@ func (t *table) publish(ctx context.Context, log stream.Log) (published int, err
 			published++
 		}
 		for p, records := range batches {
-			if _, err := log.Append(ctx, stream.Partition{Topic: topicChanges, Number: p}, records); err != nil {
-				return published, err
+			for some := range slices.Chunk(records, t.batch) {
+				if _, err := log.Append(ctx, stream.Partition{Topic: topicChanges, Number: p}, some); err != nil {
+					return published, err
+				}
 			}
 		}
 		err = t.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketOutbox).Delete(number) })
