@@ -164,6 +164,7 @@ func TestSketchDecay(t *testing.T) {
 	rng := newRand(4)
 	s, _ := NewSize(300, 4)
 	exact := map[uint64]float64{}
+	low, asked := 0, 0
 	for range 30 {
 		for range 500 {
 			k := rng.Uint64N(200)
@@ -181,10 +182,17 @@ func TestSketchDecay(t *testing.T) {
 			if got := s.CountHash(mix(k)); float64(got) < exact[k]-1e-6 {
 				t.Fatalf("%d for a weight of %v", got, exact[k])
 			}
+			if lo, _ := s.Bounds(mix(k)); float64(lo) > exact[k]+1e-6 {
+				low++
+			}
+			asked++
 		}
 		if float64(s.Total()) < total-1e-6 {
 			t.Fatalf("total %d for %v", s.Total(), total)
 		}
+	}
+	if float64(low) > s.Delta()*float64(asked) {
+		t.Errorf("%d of %d lower bounds are above the truth", low, asked)
 	}
 }
 

@@ -22,7 +22,8 @@ import (
 //
 //	16      8     width
 //	24      4     depth
-//	28      4·width·depth  counters, row by row
+//	28      8     what rounding in Decay may have added to a count
+//	36      4·width·depth  counters, row by row
 //
 // for a TopK,
 //
@@ -117,6 +118,7 @@ func (s *Sketch) AppendBinary(b []byte) ([]byte, error) {
 	b = appendHead(b, kindSketch, keysNone, s.total)
 	b = binary.LittleEndian.AppendUint64(b, s.width)
 	b = binary.LittleEndian.AppendUint32(b, uint32(s.Depth()))
+	b = binary.LittleEndian.AppendUint64(b, s.rounded)
 	for _, c := range s.cells {
 		b = binary.LittleEndian.AppendUint32(b, c)
 	}
@@ -125,7 +127,7 @@ func (s *Sketch) AppendBinary(b []byte) ([]byte, error) {
 
 // MarshalBinary returns the sketch's encoding.
 func (s *Sketch) MarshalBinary() ([]byte, error) {
-	return s.AppendBinary(make([]byte, 0, headSize+16+4*len(s.cells)))
+	return s.AppendBinary(make([]byte, 0, headSize+24+4*len(s.cells)))
 }
 
 // UnmarshalBinary replaces the sketch by the encoded one. On an error, wrapping
@@ -135,11 +137,11 @@ func (s *Sketch) UnmarshalBinary(b []byte) error {
 	if err != nil {
 		return err
 	}
-	width, depth := d.uint64(), d.uint32()
+	width, depth, rounded := d.uint64(), d.uint32(), d.uint64()
 	if d.short || depth < 1 || depth > MaxDepth || width < 1 || width > MaxCells/uint64(depth) || uint64(len(d.b)) != 4*width*uint64(depth) {
 		return fmt.Errorf("%w: %d rows of %d counters in %d bytes", ErrCorrupt, depth, width, len(d.b))
 	}
-	t := Sketch{width: width, cells: make([]uint32, len(d.b)/4), total: total}
+	t := Sketch{width: width, cells: make([]uint32, len(d.b)/4), total: total, rounded: rounded}
 	for i := range t.cells {
 		t.cells[i] = d.uint32()
 	}
@@ -309,7 +311,9 @@ func (v *Heavy[K]) UnmarshalBinary(b []byte) error {
 		if i := w.find(it.Key); it.Lower == 0 || w.counts[i] != 0 {
 			return false
 		}
-		w.put(it.Key, it.Lower)
+		i := w.find(it.Key)
+		w.keys[i], w.counts[i] = it.Key, it.Lower
+		w.n++
 		return true
 	})
 	if err != nil {

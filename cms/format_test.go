@@ -257,6 +257,13 @@ func TestHostileBytes(t *testing.T) {
 	if err := decode(t, encoding(t, heavy)); err != nil {
 		t.Error(err)
 	}
+	roomy := someHeavy[uint64](1<<20, 0)
+	for i := range uint64(50_000) {
+		roomy.Add(i, 1)
+	}
+	if err := decode(t, encoding(t, roomy)); err != nil {
+		t.Error(err)
+	}
 }
 
 // FuzzUnmarshal: bytes are refused, or are the only encoding of what they encode.

@@ -41,6 +41,8 @@ type Sketch struct {
 	width uint64
 	cells []uint32 // row by row
 	total uint64
+	// By how much a count may exceed its counters' because Decay rounds up.
+	rounded uint64
 }
 
 // New returns a sketch whose counts exceed the truth by more than epsilon·Total
@@ -157,7 +159,7 @@ func (s *Sketch) Delta() float64 { return math.Exp(-float64(s.Depth())) }
 // 1-Delta.
 func (s *Sketch) Bounds(h uint64) (lo, hi uint64) {
 	hi = s.CountHash(h)
-	return hi - min(hi, uint64(math.Ceil(s.Epsilon()*float64(s.total)))), hi
+	return hi - min(hi, saturate(uint64(math.Ceil(s.Epsilon()*float64(s.total))), s.rounded)), hi
 }
 
 // Merge adds the counts of a sketch of the same size, or returns
@@ -170,13 +172,14 @@ func (s *Sketch) Merge(other *Sketch) error {
 	for i, c := range other.cells {
 		s.cells[i] += min(c, math.MaxUint32-s.cells[i])
 	}
-	s.total = saturate(s.total, other.total)
+	s.total, s.rounded = saturate(s.total, other.total), saturate(s.rounded, other.rounded)
 	return nil
 }
 
 // Decay multiplies all counts by keep, from 0 to 1, rounding up: old events weigh
-// less from now on, and counts are upper bounds of the sums of weights. It costs a
-// pass over all counters.
+// less from now on, and counts are upper bounds of the sums of weights. Because they
+// are rounded up, counts up to 1/(1-keep) do not fall any more: call it seldom and with
+// a small keep rather than often with one near 1. It costs a pass over all counters.
 func (s *Sketch) Decay(keep float64) error {
 	if !(keep >= 0 && keep <= 1) {
 		return fmt.Errorf("%w: factor %v, not in [0, 1]", ErrInvalid, keep)
@@ -185,18 +188,21 @@ func (s *Sketch) Decay(keep float64) error {
 		s.cells[i] = uint32(math.Ceil(float64(c) * keep))
 	}
 	s.total = scaleUp(s.total, keep)
+	if keep < 1 {
+		s.rounded = saturate(scaleUp(s.rounded, keep), 1)
+	}
 	return nil
 }
 
 // Clone returns a copy.
 func (s *Sketch) Clone() *Sketch {
-	return &Sketch{s.width, append([]uint32(nil), s.cells...), s.total}
+	return &Sketch{s.width, append([]uint32(nil), s.cells...), s.total, s.rounded}
 }
 
 // Reset forgets all items.
 func (s *Sketch) Reset() {
 	clear(s.cells)
-	s.total = 0
+	s.total, s.rounded = 0, 0
 }
 
 func saturate(a, b uint64) uint64 {
@@ -304,7 +310,8 @@ func (w *Window) AddHash(h uint64, n uint32, t time.Time) (taken bool) {
 }
 
 // CountHash returns how often an item was added in the span that ends at t, t
-// included. It is never too low, for what was taken. It counts at most one slot too
+// included, which is not before the latest item: what is older than the span before
+// that is forgotten. It is never too low, for what was taken. It counts at most one slot too
 // much at the beginning, and exceeds the truth of that longer span by more than
 // e/width of all in it with probability at most e^-depth. It costs slots·depth
 // counters.

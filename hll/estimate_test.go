@@ -312,6 +312,9 @@ func TestEndOfRegisters(t *testing.T) {
 		e.set(i, 240<<Width|(1<<Width-1))
 		s.set(i, 62)
 	}
+	if lo, hi := e.Bounds(2); lo != hi || !math.IsInf(lo, 1) {
+		t.Errorf("between %v and %v", lo, hi)
+	}
 	for _, n := range []float64{e.Estimate(), s.Estimate()} {
 		if !math.IsInf(n, 1) {
 			t.Errorf("registers at their end: %v", n)

@@ -78,6 +78,9 @@ func (l *likelihood) solve(m, c float64) (n, variance float64) {
 
 // bounds are those of an estimate at sigma standard deviations.
 func bounds(n, variance, sigma float64) (lo, hi float64) {
+	if math.IsInf(n, 1) {
+		return n, n
+	}
 	d := math.Abs(sigma) * math.Sqrt(variance)
 	return max(0, n-d), n + d
 }

@@ -46,9 +46,10 @@ const (
 	// forgotten first. They are as new when they come again: who can make up keys by
 	// the million gets at most that.
 	Evict Full = iota
-	// Deny refuses new keys.
+	// Deny refuses new keys: from when all of a shard's places are in use until an
+	// eighth of them is forgotten, but for those that find a forgotten one on their way.
 	Deny
-	// Admit lets new keys through unlimited.
+	// Admit lets new keys through unlimited, for as long.
 	Admit
 )
 
@@ -262,9 +263,10 @@ type Reservation struct {
 	// Delay is how long to wait from now on.
 	Delay time.Duration
 
-	l     *Limiter
-	h     uint64
-	at, n int64
+	l    *Limiter
+	h    uint64
+	next int64 // where the schedule was behind it
+	size int64 // by how much it moved the schedule
 }
 
 // Reserve counts n requests that pass after the reservation's Delay, which it bounds
@@ -302,17 +304,32 @@ func (l *Limiter) Reserve(key string, n int) (Reservation, error) {
 			}
 		}
 		if s == nil || s.word.CompareAndSwap(word, next) {
-			return Reservation{nanos(next - g.depth - now), l, h, now, m}, nil
+			return Reservation{nanos(next - g.depth - now), l, h, next, m * g.gap}, nil
 		}
 	}
 }
 
-// Cancel gives the place back, so that those who come later wait less; those who
-// reserved after it keep their delays. It may be called once, and does nothing for
-// the zero Reservation.
+// Cancel gives the place back as far as that lets nobody pass who would be too many:
+// not when its time has come, and not where others have reserved behind it, who keep
+// their places. It may be called once, and does nothing for the zero Reservation.
 func (r Reservation) Cancel() {
-	if r.l != nil {
-		r.l.store.give(r.h, r.at, r.l.now(), r.n)
+	if r.l == nil {
+		return
+	}
+	g, t := r.l.rule.(*gcra), r.l.store.(*table)
+	for {
+		now := r.l.now()
+		if r.next-g.depth <= now {
+			return
+		}
+		word, s := t.get(r.h)
+		if s == nil {
+			return
+		}
+		back := r.size - (word - r.next)
+		if back <= 0 || s.word.CompareAndSwap(word, word-back) {
+			return
+		}
 	}
 }
 

@@ -590,6 +590,51 @@ func TestReserve(t *testing.T) {
 	if err != nil || r.Delay != 200*time.Millisecond {
 		t.Errorf("after two have gone: %v, %v", r.Delay, err)
 	}
+	// Places in the middle are taken for good by those behind them.
+	q, qclk := limiter(t, GCRA{Per(1, time.Second), 1}, nil)
+	var places []Reservation
+	used := map[time.Duration]int{}
+	for range 10 {
+		r, err := q.Reserve("k", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		places = append(places, r)
+	}
+	for i, r := range places {
+		if i > 0 && i < 5 {
+			r.Cancel()
+		} else {
+			used[r.Delay]++
+		}
+	}
+	for range 5 {
+		r, err := q.Reserve("k", 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if used[r.Delay]++; used[r.Delay] > 1 {
+			t.Fatalf("two have the place after %v", r.Delay)
+		}
+	}
+	// And one whose time has come gives nothing back.
+	late, lclk := limiter(t, GCRA{Per(1, time.Second), 5}, nil)
+	full, err := late.Reserve("k", 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lclk.pass(5 * time.Second)
+	passed := 0
+	for range 5 {
+		if late.Allow("k") {
+			passed++
+		}
+	}
+	full.Cancel()
+	if passed != 5 || late.Allow("k") {
+		t.Fatalf("%d of 5 pass, and then another", passed)
+	}
+	qclk.pass(time.Hour)
 	clk.pass(time.Hour)
 	r.Cancel() // long past: nothing to give back
 	if d := l.AllowN("k", 0); d.Remaining != 2 {

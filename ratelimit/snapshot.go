@@ -120,7 +120,8 @@ func Restore(b []byte, p Policy, opts *Options) (*Limiter, error) {
 		for i := range mem {
 			mem[i] = le.Uint32(body[16+4*i:])
 		}
-		if h == 0 || !l.rule.possible(word, mem, at) {
+		// Words may be ahead of the clock, where AllowAt was.
+		if h == 0 || !l.rule.possible(word, mem, lastTick) {
 			return nil, fmt.Errorf("%w: key %016x", ErrCorrupt, h)
 		}
 		if l.rule.fades(word) > now {

@@ -57,9 +57,9 @@ func (p Partition) Compare(q Partition) int {
 	return p.Number - q.Number
 }
 
-// PartitionOf returns the partition for a key among n: a fixed hash, so that all
-// writers agree.
-func PartitionOf(key []byte, n int) int { return int(xxhash.Sum64(key) % uint64(n)) }
+// PartitionOf returns the partition for a key among n, of which there is at least one:
+// a fixed hash, so that all writers agree.
+func PartitionOf(key []byte, n int) int { return int(xxhash.Sum64(key) % uint64(max(1, n))) }
 
 // An Offset is where a group goes on in a partition.
 type Offset struct {

@@ -182,7 +182,7 @@ func write(terms [][]byte, weights []uint64, k int) (*Image, error) {
 	// Nodes, breadth first.
 	type pending struct{ lo, hi, depth int }
 	var queue []pending
-	if n > k {
+	if n > k || n > 255 {
 		queue = append(queue, pending{0, n, common(terms[0], terms[n-1])})
 	}
 	type span struct{ child, children, first int }

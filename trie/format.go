@@ -103,7 +103,7 @@ func Load(b []byte) (*Image, error) {
 			return nil, fmt.Errorf("%w: checksum of section %d", ErrCorrupt, i)
 		}
 	}
-	if end != uint64(len(b)) || m.k < 1 || m.k > MaxK || m.n < 0 || m.nodes < 0 || m.bits != bitsFor(m.n) ||
+	if end != uint64(len(b)) || m.nodes == 0 && m.n > 255 || m.k < 1 || m.k > MaxK || m.n < 0 || m.nodes < 0 || m.bits != bitsFor(m.n) ||
 		len(m.section[secNodes]) != m.nodes*nodeSize || len(m.section[secLabels]) != len(m.section[secSizes]) ||
 		len(m.section[secRanks]) != packedSize(m.n, m.bits) || len(m.section[secLists]) != packedSize(m.nodes*m.k, m.bits) ||
 		len(m.section[secText]) < 4*blocks(m.n, perBlock) || len(m.section[secWeights]) < 8*blocks(m.n, perWeights) {

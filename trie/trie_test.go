@@ -79,7 +79,7 @@ func TestAgainstModel(t *testing.T) {
 	for run := range uint64(60) {
 		rng := newRand(run)
 		m := vocabulary(rng, []int{0, 1, 5, 100, 1500}[rng.IntN(5)])
-		k := []int{1, 3, 10, 300}[rng.IntN(4)]
+		k := []int{1, 3, 10, 300, 1000}[rng.IntN(5)]
 		img := build(t, m, k)
 		if img.Len() != len(m) || img.K() != k {
 			t.Fatalf("%d terms, K %d", img.Len(), img.K())

@@ -73,7 +73,9 @@ func (db *DB) admit(ctx context.Context, n int) error {
 			return nil
 		}
 		db.unadmitted.Store(1024) // whoever comes next looks too
-		if err := db.Maintain(ctx); err != nil {
+		// Only what makes room: an archive that cannot be reached is no reason to refuse
+		// samples.
+		if err := db.sealOnly(ctx); err != nil {
 			return err
 		}
 	}

@@ -79,6 +79,18 @@ func (db *DB) maintain(ctx context.Context, all bool) error {
 	return err
 }
 
+// sealOnly seals what is due, and nothing else.
+func (db *DB) sealOnly(ctx context.Context) error {
+	db.maint.Lock()
+	defer db.maint.Unlock()
+	if db.closed.Load() && ctx.Err() == nil {
+		return ErrClosed
+	}
+	err := noSpace(db.sealDue(ctx, false))
+	db.truncateLog()
+	return err
+}
+
 // sealDue seals what is due, or everything.
 func (db *DB) sealDue(ctx context.Context, all bool) error {
 	db.freeze(all)

@@ -398,6 +398,10 @@ func (q *query) walk(e *entry, key string, short func(m *blockMeta) bool, yield 
 	q.collect(e)
 	items := q.items
 	for len(items) > 0 {
+		if q.ctx != nil && q.ctx.Err() != nil { // none where chunks are merged
+			yield(nil, nil, q.ctx.Err())
+			return
+		}
 		n, end := 1, items[0].maxT
 		for n < len(items) && items[n].minT <= end {
 			end = max(end, items[n].maxT)

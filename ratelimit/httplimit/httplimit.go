@@ -33,6 +33,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +46,8 @@ type Options struct {
 	// Key returns whose request it is. An error refuses it with 400. Default:
 	// ClientIP() without proxies.
 	Key func(r *http.Request) (string, error)
-	// Cost returns for how many requests it counts. Default: 1 for each.
+	// Cost returns for how many requests it counts; a negative number is 1. Default: 1
+	// for each.
 	Cost func(r *http.Request) int
 	// Name is the policy's in the headers: letters, digits, "-", "_". Default
 	// "default".
@@ -93,7 +95,9 @@ func Middleware(c ratelimit.Checker, opts *Options) func(next http.Handler) http
 			}
 			n := 1
 			if o.Cost != nil {
-				n = o.Cost(r)
+				if n = o.Cost(r); n < 0 {
+					n = 1
+				}
 			}
 			d, err := c.Check(r.Context(), key, n)
 			if err != nil {
@@ -140,6 +144,12 @@ var ErrAddress = errors.New("httplimit: no client address")
 // is no address ends the search at the hop before it, which is the last that can be
 // believed.
 func ClientIP(trusted ...netip.Prefix) func(r *http.Request) (string, error) {
+	trusted = slices.Clone(trusted)
+	for i, p := range trusted { // addresses are compared without the form of IPv4 in IPv6
+		if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+			trusted[i] = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+		}
+	}
 	isTrusted := func(a netip.Addr) bool {
 		for _, p := range trusted {
 			if p.Contains(a) {

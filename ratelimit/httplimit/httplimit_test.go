@@ -114,7 +114,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestClientIP(t *testing.T) {
-	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8"), netip.MustParsePrefix("::ffff:172.16.0.0/108")}
 	for _, c := range []struct {
 		what      string
 		remote    string
@@ -124,6 +124,7 @@ func TestClientIP(t *testing.T) {
 		{"directly", "192.0.2.1:5", nil, "192.0.2.1"},
 		{"directly, with a made-up header", "192.0.2.1:5", []string{"1.1.1.1"}, "192.0.2.1"},
 		{"by a proxy", "10.1.1.1:5", []string{"192.0.2.1"}, "192.0.2.1"},
+		{"by a proxy in mapped form", "172.16.1.1:5", []string{"192.0.2.1"}, "192.0.2.1"},
 		{"by two", "10.1.1.1:5", []string{"192.0.2.1, 10.2.2.2"}, "192.0.2.1"},
 		{"by two, each with a header of its own", "10.1.1.1:5", []string{"192.0.2.1", "10.2.2.2"}, "192.0.2.1"},
 		{"the client made up the left ones", "10.1.1.1:5", []string{"8.8.8.8, 10.9.9.9, 192.0.2.1, 10.2.2.2"}, "192.0.2.1"},

@@ -18,6 +18,12 @@ import (
 // partition of the source is a task of its own with its own state and watermark,
 // and its panes go to the partition of the same number: events that belong
 // together must be in one partition, which [stream.PartitionOf] sees to.
+//
+// A commit is one transaction, and holds the panes and the changed states of all keys
+// of its partition whose windows one step of time ends, whatever Batch is: at most all
+// keys at once. It must be within what the log takes in a transaction (16 MiB in a
+// [stream.Local] by default, less in others), or the job stops with
+// [stream.ErrTooLarge]: more partitions make it smaller.
 type Job[V, A any] struct {
 	// Log has all the topics. Required.
 	Log stream.Transactor
@@ -66,7 +72,7 @@ const (
 	OffsetHeader = "flow-offset" // in the source, in decimal
 
 	ReasonLate   = "late"   // after all its windows were over
-	ReasonFuture = "future" // more than MaxAhead ahead
+	ReasonFuture = "future" // more than MaxAhead ahead, or at an end of time
 )
 
 func (j *Job[V, A]) prepare(ctx context.Context) (*job[V, A], error) {
@@ -153,9 +159,10 @@ func (j *Job[V, A]) run(ctx context.Context, toEnd bool) error {
 	if err != nil {
 		return err
 	}
-	opts := &stream.GroupOptions{}
+	// Nobody waits for the partitions of a group of one: it may take its time over what
+	// it has read, and tasks that are done may wait for the others.
+	opts := &stream.GroupOptions{SessionTimeout: -1}
 	if toEnd {
-		opts.SessionTimeout = -1 // tasks that are done wait for the others
 		p.toEnd, p.done, p.ends = true, make(chan struct{}), map[int]int64{}
 		for n := range p.parts {
 			_, next, err := j.Log.Bounds(ctx, stream.Partition{Topic: j.Source, Number: n})
@@ -198,7 +205,9 @@ func (j *Job[V, A]) run(ctx context.Context, toEnd bool) error {
 }
 
 // Handler returns the work on one partition, for [stream.Member.Run]: so the
-// members of a group share a job.
+// members of a group share a job. The group's SessionTimeout must be longer than Batch
+// records take, or the time that Enrich waits: a member that works on them longer is
+// taken for dead.
 func (j *Job[V, A]) Handler(ctx context.Context) (func(context.Context, *stream.Claim) error, error) {
 	p, err := j.prepare(ctx)
 	if err != nil {
@@ -302,7 +311,7 @@ func (t *task[V, A]) record(ctx context.Context, r *stream.Record) error {
 		t.aside(r, err.Error())
 		return nil
 	}
-	if !t.marks.Observe(0, e.Time, At(t.Now())) {
+	if !t.w.reaches(e.Time) || !t.marks.Observe(0, e.Time, At(t.Now())) {
 		t.aside(r, ReasonFuture)
 		return nil
 	}
@@ -380,6 +389,9 @@ func (t *task[V, A]) commit(ctx context.Context) error {
 	// What is done is done: a partition that is wanted back is no reason to throw
 	// it away.
 	if err := t.claim.Commit(context.WithoutCancel(ctx), tx); err != nil {
+		if errors.Is(err, stream.ErrTooLarge) {
+			err = fmt.Errorf("flow: %d panes, %d records aside and %d states in one commit: %w", len(t.panes), len(t.side), len(state), err)
+		}
 		return err
 	}
 	clear(t.panes)

@@ -155,9 +155,13 @@ func (w *Window[V, A]) Len() int { return len(w.keys) }
 // Watermark returns the latest one.
 func (w *Window[V, A]) Watermark() Instant { return w.mark }
 
-// Add takes an event. False means that it is too late for all its windows, and
-// counts nowhere. Panes that it fires again go to emit.
+// Add takes an event. False means that it is too late for all its windows, or so near
+// to an end of time that these have no end in it, and counts nowhere. Panes that it
+// fires again go to emit.
 func (w *Window[V, A]) Add(e *Event[V], emit func(Pane[A])) bool {
+	if !w.reaches(e.Time) {
+		return false
+	}
 	switch w.spec.kind {
 	case aligned:
 		return w.addAligned(e, emit)
@@ -165,6 +169,13 @@ func (w *Window[V, A]) Add(e *Event[V], emit func(Pane[A])) bool {
 		return w.addSliding(e, emit)
 	}
 	return w.addSession(e, emit)
+}
+
+// reaches tells whether all windows of an event at t, and the time for which they are
+// kept, are within time: beyond its end nothing would ever be due.
+func (w *Window[V, A]) reaches(t Instant) bool {
+	span := w.spec.size + max(w.spec.slide, w.spec.size)
+	return t > Beginning.plus(span) && t < Forever.minus(span).minus(w.late)
 }
 
 // Advance moves the watermark, and fires the windows that are complete, by rising
