@@ -452,11 +452,15 @@ func (b *Bolt) Unfinished(ctx context.Context, n int) (list []Record, err error)
 	return list, err
 }
 
-// each calls f with all keys that are stored.
-func (b *Bolt) each(f func(key []byte)) error {
+// each calls f with all keys that are stored, and when they are forgotten.
+func (b *Bolt) each(f func(key []byte, expires time.Time)) error {
 	return b.view(context.Background(), func(tx *bbolt.Tx) error {
-		return tx.Bucket(rootBucket).Bucket(keysBucket).ForEach(func(k, _ []byte) error {
-			f(k)
+		return tx.Bucket(rootBucket).Bucket(keysBucket).ForEach(func(k, v []byte) error {
+			var expires time.Time
+			if len(v) >= recordHead {
+				expires = at(binary.LittleEndian.Uint64(v[25:]))
+			}
+			f(k, expires)
 			return nil
 		})
 	})

@@ -56,6 +56,7 @@ type Store struct {
 	rotated time.Time
 	waiting map[string]*waiters
 	stats   Stats
+	closed  bool
 }
 
 // waiters of a key in this process: done is closed when its attempt is finished.
@@ -117,21 +118,27 @@ func New(b Backend, opts *Options) (*Store, error) {
 			return nil, fmt.Errorf("%w: %d keys: %w", ErrInvalid, o.Expect, err)
 		}
 		s.filter, s.rotated = f, s.now()
-		// A key is remembered for its lease and then Keep.
-		s.rotate = (s.keep+s.lease)/(generations-1) + 1
+		// A key is remembered for its lease and then Keep, and those that are there
+		// already as long as the options said that were in force.
+		longest := s.keep + s.lease
+		old := func(key []byte, expires time.Time) {
+			f.Add(key)
+			longest = max(longest, expires.Sub(s.rotated))
+		}
 		switch b := b.(type) {
 		case *Bolt:
-			err = b.each(func(key []byte) { f.Add(key) })
+			err = b.each(old)
 		case *Mem:
 			b.mu.Lock()
-			for key := range b.records {
-				f.AddString(key)
+			for key, rec := range b.records {
+				old([]byte(key), rec.Expires)
 			}
 			b.mu.Unlock()
 		}
 		if err != nil {
 			return nil, err
 		}
+		s.rotate = longest/(generations-1) + 1
 	}
 	return s, nil
 }
@@ -139,12 +146,23 @@ func New(b Backend, opts *Options) (*Store, error) {
 // Close closes the store and its backend. Attempts get [ErrClosed].
 func (s *Store) Close() error {
 	s.mu.Lock()
+	s.closed = true
 	for key, w := range s.waiting {
 		close(w.done)
 		delete(s.waiting, key)
 	}
 	s.mu.Unlock()
 	return s.backend.Close()
+}
+
+// open returns ErrClosed if the store is not.
+func (s *Store) open() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	return nil
 }
 
 // Stats returns the counts so far.
@@ -159,6 +177,10 @@ func (s *Store) Stats() Stats {
 func (s *Store) note(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.noteLocked(key)
+}
+
+func (s *Store) noteLocked(key string) {
 	if s.filter != nil {
 		s.turn()
 		s.filter.AddString(key)
@@ -197,7 +219,7 @@ func (s *Store) Known(ctx context.Context, key string) (rec Record, known bool, 
 		return Record{}, false, err
 	}
 	if !s.maybe(key) {
-		return Record{}, false, nil
+		return Record{}, false, s.open()
 	}
 	rec, err = s.backend.Get(ctx, key)
 	if errors.Is(err, ErrNotFound) {
@@ -249,6 +271,7 @@ func (s *Store) Begin(ctx context.Context, key string, requestHash []byte) (*Att
 	case err != nil:
 		return nil, err
 	case won:
+		s.noteLocked(key) // from now on, and not from before the backend was asked
 		s.stats.Begun++
 		a := &Attempt{store: s, rec: rec}
 		if before.State == Begun {
@@ -336,7 +359,9 @@ func (f *Failure) Error() string { return fmt.Sprintf("idem: failed: %s", f.Resu
 // to ask: it waits for one that runs, begins, extends the lease at each third of it
 // while work runs, and stores what work returns. An error of work's releases the
 // key, so that the next one does it again, unless it is a [Failure], which is
-// stored. The work's context ends when the attempt is overtaken.
+// stored. The work's context ends when the attempt is overtaken, and before it may be:
+// when the storage cannot be reached to extend the lease. A result above [MaxResult]
+// fails the key for good with [ErrTooLarge], since the work is done.
 func (s *Store) Do(ctx context.Context, key string, requestHash []byte, work func(ctx context.Context, a *Attempt) ([]byte, error)) ([]byte, error) {
 	a, err := s.Wait(ctx, key, requestHash)
 	if err != nil {
@@ -348,21 +373,34 @@ func (s *Store) Do(ctx context.Context, key string, requestHash []byte, work fun
 		}
 		return result, nil
 	}
+	began := time.Now()
 	wctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil) // if work panics, its key stays begun, as in a crash
 	kept := make(chan struct{})
 	go func() {
 		defer close(kept)
-		tick := time.NewTicker(max(s.lease/3, time.Millisecond))
+		part := max(s.lease/3, time.Millisecond)
+		tick := time.NewTicker(part)
 		defer tick.Stop()
+		held := began // the lease is this attempt's until held plus the lease
 		for {
 			select {
 			case <-wctx.Done():
 				return
 			case <-tick.C:
 			}
-			if err := a.Extend(wctx); errors.Is(err, ErrStale) || errors.Is(err, ErrClosed) {
+			asked := time.Now()
+			ectx, done := context.WithTimeout(wctx, part)
+			err := a.Extend(ectx)
+			done()
+			switch {
+			case err == nil:
+				held = asked
+			case errors.Is(err, ErrStale) || errors.Is(err, ErrClosed):
 				cancel(err)
+				return
+			case time.Since(held)+part >= s.lease: // the storage is out of reach
+				cancel(fmt.Errorf("%w: the lease of %q cannot be extended: %w", ErrStale, key, err))
 				return
 			}
 		}
@@ -375,6 +413,10 @@ func (s *Store) Do(ctx context.Context, key string, requestHash []byte, work fun
 	end, stop := context.WithTimeout(context.WithoutCancel(ctx), s.lease)
 	defer stop()
 	switch {
+	case err == nil && len(result) > MaxResult:
+		// The work is done: that is kept, or the next one would do it again.
+		err = fmt.Errorf("%w: a result of %d bytes, limit %d", ErrTooLarge, len(result), MaxResult)
+		return nil, errors.Join(err, a.Fail(end, []byte(err.Error())))
 	case err == nil:
 		if err := a.Complete(end, result); err != nil {
 			return nil, err
@@ -398,7 +440,9 @@ type Attempt struct {
 func (a *Attempt) Key() string { return a.rec.Key }
 
 // Token returns the number of the attempt among those with the key, from 1 on. It
-// only grows while the key is remembered.
+// grows while the key is remembered, and begins at 1 again when it was forgotten: an
+// attempt must not go on for longer than its lease and Keep, after which nothing tells
+// it from a new one.
 func (a *Attempt) Token() uint64 { return a.rec.Token }
 
 // State returns Begun for an attempt that is to do the work, and Completed or

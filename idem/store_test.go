@@ -284,6 +284,83 @@ func TestDoKeepsLease(t *testing.T) {
 	}
 }
 
+// A backend that cannot be reached when a lease is to be extended.
+type unreachable struct {
+	idem.Backend
+	hang bool
+}
+
+func (u *unreachable) Extend(ctx context.Context, key string, token uint64, lease, keep time.Duration) error {
+	if u.hang {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return errors.New("no connection")
+}
+
+// Work ends before another one may begin, also when nobody can say so.
+func TestDoOutOfReach(t *testing.T) {
+	for _, hang := range []bool{false, true} {
+		b := idem.NewMem(nil)
+		s, err := idem.New(&unreachable{b, hang}, &idem.Options{Lease: 900 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Do(ctx, "k", nil, func(wctx context.Context, a *idem.Attempt) ([]byte, error) {
+			<-wctx.Done()
+			rec, err := b.Get(ctx, "k")
+			if err != nil || !time.Now().Before(rec.Lease) {
+				t.Errorf("hang %t: the work is told at %v, the lease ended at %v (%v)", hang, time.Now(), rec.Lease, err)
+			}
+			return nil, context.Cause(wctx)
+		})
+		if !errors.Is(err, idem.ErrStale) {
+			t.Errorf("hang %t: %v", hang, err)
+		}
+	}
+}
+
+// Work whose result is too large is done once all the same.
+func TestDoTooLarge(t *testing.T) {
+	s := open(t, t.TempDir(), nil)
+	done := 0
+	for i := range 3 {
+		_, err := s.Do(ctx, "k", nil, func(context.Context, *idem.Attempt) ([]byte, error) {
+			done++
+			return make([]byte, idem.MaxResult+1), nil
+		})
+		var f *idem.Failure
+		if i == 0 && !errors.Is(err, idem.ErrTooLarge) || i > 0 && !errors.As(err, &f) {
+			t.Fatal(err)
+		}
+	}
+	if done != 1 {
+		t.Fatalf("done %d times", done)
+	}
+}
+
+// Keys that were stored to be remembered for longer are known for longer.
+func TestFilterAfterShorterKeep(t *testing.T) {
+	c, dir := newClock(), t.TempDir()
+	s := open(t, dir, &idem.Options{Keep: 100 * time.Hour, Now: c.now})
+	if err := begin(t, s, "k").Complete(ctx, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Known(ctx, "other"); !errors.Is(err, idem.ErrClosed) {
+		t.Fatalf("closed: %v", err)
+	}
+	s = open(t, dir, &idem.Options{Keep: time.Hour, Now: c.now})
+	for range 33 {
+		c.pass(3 * time.Hour)
+		if _, known, err := s.Known(ctx, "k"); !known || err != nil {
+			t.Fatalf("known %t, %v", known, err)
+		}
+	}
+}
+
 // The filter answers for keys that were never begun, and never wrongly, over many
 // periods and after a restart.
 func TestFilter(t *testing.T) {

@@ -1,7 +1,7 @@
-// Package bloom_test compares package bloom with other Bloom filters for Go, made
-// for the same number of items and the same rate:
+// Package sketches_test compares packages hll, cms and bloom with others for Go, for
+// the same error, memory, or number of items and rate:
 //
-//	cd bench/bloom && GOWORK=off go test -bench Vs .
+//	cd bench && GOWORK=off go test -bench Vs ./sketches
 package sketches_test
 
 import (
@@ -63,12 +63,12 @@ func wrong(b *testing.B, f filter, n int) float64 {
 		}
 	}
 	rng, bad := rand.New(rand.NewPCG(3, 4)), 0
-	for range 1_000_000 {
+	for range 8_000_000 {
 		if f.has(rng.Uint64()) {
 			bad++
 		}
 	}
-	return float64(bad) / 1e4
+	return float64(bad) / 8e4
 }
 
 var sink bool
@@ -192,27 +192,48 @@ func bloomVs(b *testing.B) {
 			},
 		})
 	})
-	b.Run("bloom-concurrent/blobloom", func(b *testing.B) {
-		c, err := bloom.NewConcurrent(n, rate)
-		if err != nil {
-			b.Fatal(err)
+	for _, again := range []bool{false, true} {
+		name, goal := "bloom-concurrent-add/blobloom", 2.0 // new filters, filled by two goroutines
+		if again {
+			name, goal = "bloom-concurrent-again/blobloom", 0 // nothing new
 		}
-		g := blobloom.NewSyncOptimized(blobloom.Config{Capacity: n, FPRate: rate})
-		side := func(add func(h uint64)) func(*versus.Round) {
-			return func(r *versus.Round) {
-				done := make(chan bool)
-				for w := range 2 {
-					go func() {
-						for i := range r.N / 2 {
-							add(hashes[(w*len(hashes)/2+i)%n])
-						}
-						done <- true
-					}()
+		b.Run(name, func(b *testing.B) {
+			ours := func() func(h uint64) {
+				c, err := bloom.NewConcurrent(n, rate)
+				if err != nil {
+					b.Fatal(err)
 				}
-				<-done
-				<-done
+				return func(h uint64) { c.AddHash(h) }
 			}
-		}
-		versus.Run(b, versus.Case{Ours: side(func(h uint64) { c.AddHash(h) }), Theirs: side(g.Add)})
-	})
+			theirs := func() func(h uint64) {
+				return blobloom.NewSyncOptimized(blobloom.Config{Capacity: n, FPRate: rate}).Add
+			}
+			side := func(fresh func() func(h uint64)) func(*versus.Round) {
+				add := fresh()
+				fill := func(n int) {
+					done := make(chan bool)
+					for w := range 2 {
+						go func() {
+							for _, h := range hashes[w*n/2 : (w+1)*n/2] {
+								add(h)
+							}
+							done <- true
+						}()
+					}
+					<-done
+					<-done
+				}
+				fill(n)
+				return func(r *versus.Round) {
+					if !again {
+						r.Stop()
+						add = fresh()
+						r.Start()
+					}
+					fill(r.N)
+				}
+			}
+			versus.Run(b, versus.Case{N: n, Ours: side(ours), Theirs: side(theirs), Goal: goal})
+		})
+	}
 }
