@@ -119,6 +119,11 @@ func TestArchivedChunksExpire(t *testing.T) {
 	}
 	require.Equal(t, 1, objects())
 	now = at(start + 7*3600_000)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.Error(t, db.expire(gone), "the object could not be deleted")
+	require.Equal(t, 1, objects())
+	require.Equal(t, 2, db.Stats().Chunks, "and is not forgotten")
 	require.NoError(t, db.Maintain(t.Context()))
 	require.Zero(t, objects())
 	require.Equal(t, 1, db.Stats().Chunks)

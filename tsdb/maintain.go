@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ashlar-go/ashlar/blob"
 	"github.com/ashlar-go/ashlar/internal/vfs"
 )
 
@@ -629,19 +630,26 @@ func (db *DB) expire(ctx context.Context) error {
 			}
 		}
 	}
-	if len(remove) == 0 {
-		return nil
-	}
-	man := *db.man
-	if err := db.replaceChunks(&man, remove); err != nil {
-		return err
-	}
-	db.stats.expired.Add(uint64(len(remove)))
+	// Objects first: what the manifest has forgotten, nobody would delete any more. One
+	// that cannot be deleted now is tried again with its chunk.
 	var errs []error
-	for _, c := range remove {
-		if c.info.archived {
-			errs = append(errs, db.opts.Archive.Delete(ctx, db.archiveKey(&c.info)))
+	remove = slices.DeleteFunc(remove, func(c *chunk) bool {
+		if !c.info.archived {
+			return false
 		}
+		err := db.opts.Archive.Delete(ctx, db.archiveKey(&c.info))
+		if errors.Is(err, blob.ErrNotFound) {
+			err = nil
+		}
+		errs = append(errs, err)
+		return err != nil
+	})
+	if len(remove) > 0 {
+		man := *db.man
+		if err := db.replaceChunks(&man, remove); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		db.stats.expired.Add(uint64(len(remove)))
 	}
 	return errors.Join(errs...)
 }
