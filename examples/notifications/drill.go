@@ -96,7 +96,7 @@ func (s *story) drill(ctx context.Context, p plan) (r result, err error) {
 	r.plan = p
 	router := &router{
 		log: s.log, group: "drill " + p.name, directory: s.directory, store: s.store, routing: s.routing,
-		polledAt: popularFrom, keepAll: p.memory,
+		polledAt: popularFrom, keepAll: p.memory, patience: 30 * time.Second,
 	}
 	if p.keys {
 		keys, err := idem.Open(filepath.Join(s.dir, "keys of "+p.name), &idem.Options{Lease: 10 * time.Second})
@@ -198,7 +198,7 @@ func (s *story) drill(ctx context.Context, p plan) (r result, err error) {
 	}
 	err = s.until(ctx, "the server has pushed what it does not answer", func() bool {
 		after, err := s.fleet.load(ctx, victim)
-		return err == nil && after.Pushed >= before.Pushed+5
+		return err == nil && after.Pushed >= before.Pushed+min(5, s.people.online/30)
 	})
 	if err != nil {
 		return r, err

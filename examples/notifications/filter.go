@@ -98,5 +98,5 @@ func filterAlone(keys int) (l looking, err error) {
 	return l, nil
 }
 
-func oldKey(i int) string { return fmt.Sprintf("7/%d/%d", 1_700_000_000_000_000+i, i%1000) }
-func newKey(i int) string { return fmt.Sprintf("8/%d/%d", 1_800_000_000_000_000+i, i%1000) }
+func oldKey(i int) string { return fmt.Sprintf("7/%d/%d", 1_700_000_000_000_000+int64(i), i%1000) }
+func newKey(i int) string { return fmt.Sprintf("8/%d/%d", 1_800_000_000_000_000+int64(i), i%1000) }

@@ -153,7 +153,7 @@ func (s *story) burst(ctx context.Context, name string, polledAt int) (b burst, 
 	defer keys.Close()
 	r := &router{
 		log: s.log, group: "burst " + name, directory: s.directory, store: s.store, routing: s.routing,
-		polledAt: polledAt, keepAll: true, keys: keys,
+		polledAt: polledAt, keepAll: true, keys: keys, patience: time.Second,
 	}
 	if err := s.fromNow(ctx, r.group); err != nil {
 		return b, err

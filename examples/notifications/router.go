@@ -130,9 +130,10 @@ type router struct {
 	directory *directory
 	store     *store
 	routing   *routing
-	polledAt  int         // subscribers from which on a topic is polled
-	keepAll   bool        // unpopular notifications are stored too
-	keys      *idem.Store // nil: no server-side keys
+	polledAt  int           // subscribers from which on a topic is polled
+	keepAll   bool          // unpopular notifications are stored too
+	keys      *idem.Store   // nil: no server-side keys
+	patience  time.Duration // how long to wait for those to come back whose server died
 
 	crash atomic.Bool // makes the next task that has pushed a batch stop before it commits
 
@@ -143,10 +144,8 @@ type router struct {
 	popular    atomic.Int64 // notifications that are not pushed but polled
 }
 
-const (
-	patience    = 5 * time.Second  // how long a router waits for those to come back whose server died
-	pushTimeout = 20 * time.Second // how long it waits for an answer
-)
+// pushTimeout is how long a router waits for an answer.
+const pushTimeout = 20 * time.Second
 
 var errCrash = errors.New("stopped between push and commit")
 
@@ -199,9 +198,8 @@ func (r *router) task(ctx context.Context, claim *stream.Claim) error {
 				r.popular.Add(1)
 				continue
 			}
-			// What was begun is ended, whoever wants the partition meanwhile.
 			users := r.directory.subscribers(n.Topic)
-			reached, err := r.deliver(context.WithoutCancel(ctx), n, users)
+			reached, err := r.deliver(ctx, n, users)
 			if err != nil {
 				return err
 			}
@@ -224,7 +222,7 @@ func (r *router) isPolled(t topicID) bool { return r.directory.count(t) >= r.pol
 func (r *router) deliver(ctx context.Context, n notification, users []userID) (reached int, err error) {
 	for first := true; len(users) > 0; first = false {
 		if !first {
-			r.routing.await(ctx, users, patience)
+			r.routing.await(ctx, users, r.patience)
 		}
 		orders := map[string]*order{} // by server
 		for _, u := range users {
@@ -240,7 +238,7 @@ func (r *router) deliver(ctx context.Context, n notification, users []userID) (r
 		}
 		var wg sync.WaitGroup
 		for _, o := range orders {
-			wg.Go(func() { r.send(ctx, n, o) })
+			wg.Go(func() { r.send(context.WithoutCancel(ctx), n, o) }) // what is begun is ended
 		}
 		wg.Wait()
 		users = users[:0]

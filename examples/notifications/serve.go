@@ -107,7 +107,7 @@ func startLive(ctx context.Context, n int, every time.Duration, logURL string) (
 	}
 	v.router = &router{
 		log: s.log, group: "router", directory: s.directory, store: s.store, routing: s.routing,
-		polledAt: popularFrom, keepAll: true, keys: v.keys,
+		polledAt: popularFrom, keepAll: true, keys: v.keys, patience: 5 * time.Second,
 	}
 	v.keep(func() error { return v.router.run(v.ctx) })
 	v.keep(func() error { return s.directory.follow(v.ctx, s.log) })
@@ -194,7 +194,7 @@ func (v *live) stop() {
 func (v *live) names() map[topicID]string {
 	small := topicID(v.people.popular() + 1)
 	return map[topicID]string{
-		1: "World cup", 2: "Breaking news", small: "Chess club", small + 1: "Night buses", small + 2: "Allotment gardens",
+		1: "World cup", 2: "Breaking news", small: "Chess club", small + 1: "Night buses", small + 2: "Allotments",
 	}
 }
 

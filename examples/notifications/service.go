@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -130,7 +131,7 @@ func (s *service) missed(r *http.Request) ([]notification, error) {
 		}
 		all = append(all, list...)
 	}
-	slices.SortFunc(all, func(a, b notification) int { return int(a.At - b.At) })
+	slices.SortFunc(all, func(a, b notification) int { return cmp.Compare(a.At, b.At) })
 	return all, nil
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"path/filepath"
@@ -177,15 +178,7 @@ func (c *cache) after(topic topicID, at int64) ([]notification, error) {
 		c.reads.Add(1)
 		return c.store.after(topic, at) // away for longer than the cache reaches back
 	}
-	i, _ := slices.BinarySearchFunc(list, at+1, func(n notification, at int64) int {
-		switch {
-		case n.At < at:
-			return -1
-		case n.At > at:
-			return 1
-		}
-		return 0
-	})
+	i, _ := slices.BinarySearchFunc(list, at+1, func(n notification, at int64) int { return cmp.Compare(n.At, at) })
 	return list[i:], nil
 }
 
