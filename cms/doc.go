@@ -11,7 +11,7 @@
 //   - [Sketch] answers "how often was this one there?" for any item that you can
 //     name. It never says too little.
 //   - [TopK] lists the k most frequent with their counts. It is small, 8 KiB for
-//     a hundred, and right with high probability.
+//     nearly all of a hundred and 16 for all, and right with high probability.
 //   - [Heavy] lists all that make up more than a share of the whole, with bounds
 //     that always hold and no chance in it.
 //   - [Window] is a Sketch of the last minute, or hour, at each moment.

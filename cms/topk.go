@@ -460,8 +460,8 @@ func (t *TopK[K]) Reset() {
 	t.fill(nil)
 }
 
-// SizeBytes returns the bytes of memory that the table and the filter hold,
-// without the text of strings.
+// SizeBytes returns the bytes of memory that the table, which grows up to k items, and
+// the filter hold, without the text of strings.
 func (t *TopK[K]) SizeBytes() int {
 	return len(t.keys)*(tableBytes[K]()-4) + 2*len(t.index) + cellBytes*len(t.worn)
 }

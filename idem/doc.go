@@ -7,13 +7,13 @@
 //
 //	a, err := store.Begin(ctx, key, hash) // the row is on the disk when it returns
 //	if err != nil {
-//		return err // ErrRunning: the first is still at work; ErrMismatch: another request
+//		return nil, err // ErrRunning: the first is still at work; ErrMismatch: another request
 //	}
 //	if result, done := a.Result(); done {
-//		return result // said again, not done again
+//		return result, nil // said again, not done again
 //	}
 //	result := charge(card) // this attempt's to do
-//	return a.Complete(ctx, result)
+//	return result, a.Complete(ctx, result)
 //
 // [Store.Do] is all of that around a function, and waits for a duplicate that is at
 // work.

@@ -24,7 +24,8 @@ type Decision struct {
 	// RetryAfter is how long to wait before the same request passes, if nobody else
 	// comes: 0 if it passed, [Never] if it asks for more than Limit.
 	RetryAfter time.Duration
-	// ResetAfter is how long until all of Limit passes again, if nobody comes.
+	// ResetAfter is how long until all of Limit passes again, if nobody comes. Of a
+	// FixedWindow it is when the window ends, also where nothing has passed in it.
 	ResetAfter time.Duration
 	// Full says that the decision was made without a memory for the key, because
 	// [Options.MaxKeys] are in use.
