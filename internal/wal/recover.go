@@ -74,6 +74,7 @@ type recovery struct {
 	head   uint64
 	cut    *gap // the gap at which a torn end begins
 	damage []Damage
+	spare  *spare // not yet the log's
 }
 
 func (r *recovery) close() {
@@ -82,6 +83,10 @@ func (r *recovery) close() {
 			f.file.Close()
 			f.file = nil
 		}
+	}
+	if r.spare != nil {
+		r.spare.file.Close()
+		r.spare = nil
 	}
 }
 
@@ -297,13 +302,17 @@ func (r *recovery) repair() error {
 			return err
 		}
 	}
+	next, err := r.renew(tail)
+	if err != nil {
+		return err
+	}
 	if err := r.harden(max(r.proof, r.head), end); err != nil {
 		return err
 	}
 	marked := r.cut == nil && r.kind == kindMark && r.last+frame.HeaderSize == end
 	rec.End = end
 	rec.Clean = rec.Torn == nil && (marked || end == firstPosition)
-	r.handOver(rec, marked)
+	r.handOver(rec, marked, next)
 	return nil
 }
 
@@ -327,6 +336,56 @@ func (r *recovery) removeAfter(tail *found) error {
 	}
 	r.files = files
 	return r.l.fs.SyncDir(r.l.dir)
+}
+
+// renew makes the next segment of a file behind the tail without frames that
+// follow, and removes the others. Such a file may be a segment whose header was
+// lost together with the records before it. Frames in it would follow again, were
+// the same number to begin at the same position once more: so it gets another
+// number, whose salt makes them nothing. harden makes that durable, before
+// anything is written behind the tail.
+func (r *recovery) renew(tail *found) (*spare, error) {
+	var best *found
+	num := tail.num
+	for _, f := range r.files {
+		num = max(num, f.num)
+		fits := f.num > tail.num && f.size >= minSegment && f.size <= r.l.max
+		if fits && (best == nil || f.size > best.size) {
+			best = f
+		}
+	}
+	files := r.files[:0]
+	var next *spare
+	for _, f := range r.files {
+		if f.num <= tail.num {
+			files = append(files, f)
+			continue
+		}
+		err := f.file.Close()
+		f.file = nil
+		if err != nil {
+			return nil, err
+		}
+		if f != best {
+			if err := r.l.fs.Remove(f.name); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		next = &spare{num: num + 1, name: filepath.Join(r.l.dir, segmentName(num+1)), size: f.size}
+		if err := r.l.fs.Rename(f.name, next.name); err != nil {
+			return nil, err
+		}
+	}
+	r.files = files
+	if next != nil {
+		var err error
+		if next.file, err = r.l.fs.Open(next.name); err != nil {
+			return nil, err
+		}
+		r.spare = next
+	}
+	return next, nil
 }
 
 // harden writes [from, end) again, and syncs. After a kill it may stand in the
@@ -365,9 +424,8 @@ func (r *recovery) harden(from, end uint64) error {
 	return r.l.fs.SyncDir(r.l.dir)
 }
 
-// handOver fills in the log. Files before the head go to the pool; one file
-// without frames becomes the next segment.
-func (r *recovery) handOver(rec Recovery, marked bool) {
+// handOver fills in the log. Files before the head go to the pool.
+func (r *recovery) handOver(rec Recovery, marked bool, next *spare) {
 	l := r.l
 	l.recovery = rec
 	l.head.Store(rec.Head)
@@ -405,31 +463,17 @@ func (r *recovery) handOver(rec Recovery, marked bool) {
 	}
 	l.segs.Store(&segs)
 
-	tail := r.live[len(r.live)-1]
-	num := tail.num
-	var ready *found
 	for _, f := range r.files {
-		num = max(num, f.num)
-		switch {
-		case f.seg != nil:
-		case f.num < tail.num:
-			if f.num < segs[0].num {
-				pool = append(pool, retired{f.name, f.size})
-			}
-		case f.size < minSegment || f.size > l.max || ready != nil && ready.size >= f.size:
+		if f.seg == nil && f.num < segs[0].num {
 			pool = append(pool, retired{f.name, f.size})
-		default:
-			if ready != nil {
-				pool = append(pool, retired{ready.name, ready.size})
-			}
-			ready = f
 		}
 	}
-	var next *spare
-	if ready != nil {
-		ready.kept = true
-		next = &spare{num: ready.num, name: ready.name, file: ready.file, size: ready.size}
+	tail := r.live[len(r.live)-1]
+	num := tail.num
+	if next != nil {
+		num = next.num
 	}
+	r.spare = nil
 	r.close() // before the files are renamed or removed
 	l.bg.start(l, num+1, min(max(tail.size*growth, firstSize), l.max), next, pool)
 	l.bg.kick()
