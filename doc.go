@@ -17,7 +17,10 @@
 //   - Was this item added, from ten bits an item: package bloom.
 //   - Which of many nodes owns a key, so that few keys move when nodes come and
 //     go: package ring.
-//   - The best completions of what is being typed: package trie.
+//   - The best completions of what is being typed: package trie;
+//     trie/norm gives them one form first.
+//   - What is near: cells of the Earth, covers of areas, and an index of points that
+//     move: package geohash.
 //   - Who may pass, so many in so much time: package ratelimit, and ratelimit/httplimit
 //     in front of an HTTP handler.
 //   - A request that comes twice takes effect once: package idem. A storage of
@@ -33,8 +36,7 @@
 //     table, each record exactly once: package stream/flow.
 //
 // Planned, in the same repository and under the same rules: values that merge
-// (crdt) and proofs of what differs (merkle); places (geohash) and road networks
-// (graph); priority queues (pqueue), scheduled jobs (sched), and names for
+// (crdt) and proofs of what differs (merkle); road networks (graph); priority queues (pqueue), scheduled jobs (sched), and names for
 // recorded sound (fingerprint).
 //
 // # What they share

@@ -29,6 +29,7 @@ var allowed = map[string]string{
 	"blob/blobtest":       "blob internal/vfs",
 	"bloom":               "github.com/cespare/xxhash/v2",
 	"cms":                 "github.com/cespare/xxhash/v2",
+	"geohash":             "",
 	"hll":                 "github.com/cespare/xxhash/v2",
 	"idem":                "bloom github.com/cespare/xxhash/v2 go.etcd.io/bbolt golang.org/x/sys",
 	"idem/idemtest":       "idem bloom github.com/cespare/xxhash/v2 go.etcd.io/bbolt golang.org/x/sys",
@@ -48,6 +49,7 @@ var allowed = map[string]string{
 	"stream/flow":         "stream internal/vfs internal/frame github.com/cespare/xxhash/v2",
 	"stream/streamtest":   "stream internal/vfs internal/frame github.com/cespare/xxhash/v2",
 	"trie":                "",
+	"trie/norm":           "trie golang.org/x/text",
 	"tsdb":                "blob internal/wal internal/vfs internal/frame",
 	"replica":             "internal/wal internal/vfs internal/frame " + raftModules,
 }

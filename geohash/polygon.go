@@ -1,0 +1,171 @@
+package geohash
+
+import "math"
+
+// A Point is a point in degrees.
+type Point struct{ Lat, Lon float64 }
+
+// CoverPolygon appends to dst cells that contain every point of a polygon, as
+// [CoverCircle] does. Each ring is a list of at least three corners; the last
+// may repeat the first. What lies within an odd number of rings, or of turns of
+// one ring, is inside, so that a hole is a ring within another, in either
+// direction.
+//
+// Edges are straight in latitude and longitude, as in GeoJSON (RFC 7946, section
+// 3.1.1), not great circles, and go the shorter way round the Earth: a polygon
+// may lie across the antimeridian. A ring that goes once around the Earth has
+// the pole inside that is nearer to the mean of its corners.
+func CoverPolygon(dst []Cell, rings [][]Point, maxCells int) ([]Cell, error) {
+	if maxCells < 1 {
+		return dst, invalid("a cover of %d cells", maxCells)
+	}
+	if len(rings) == 0 {
+		return dst, invalid("a polygon without rings")
+	}
+	p := new(polygon)
+	for i, ring := range rings {
+		if err := p.addRing(ring); err != nil {
+			return dst, invalid("ring %d: %w", i, err)
+		}
+	}
+	return p.cover(dst, maxCells), nil
+}
+
+// A line is an edge, from west to east.
+type line struct{ west, south, east, north float64 } // south and north: latitudes at west and east
+
+// A polygon is its edges, moved by full turns so that all that is over longitudes
+// of -180 to 180 is there.
+type polygon struct {
+	lines []line
+}
+
+func (p *polygon) addRing(ring []Point) error {
+	if n := len(ring); n > 1 && ring[0] == ring[n-1] {
+		ring = ring[:n-1]
+	}
+	if len(ring) < 3 {
+		return invalid("%d corners, want 3", len(ring))
+	}
+	var mean float64
+	for _, c := range ring {
+		if err := check(c.Lat, c.Lon); err != nil {
+			return err
+		}
+		mean += c.Lat
+	}
+	// One after the other, by the shorter way.
+	path := make([]Point, 0, len(ring)+4)
+	lon := ring[0].Lon
+	for i, c := range ring {
+		if i > 0 {
+			lon += Wrap(c.Lon - ring[i-1].Lon)
+		}
+		path = append(path, Point{c.Lat, lon})
+	}
+	end := lon + Wrap(ring[0].Lon-ring[len(ring)-1].Lon)
+	switch turns := math.Round((end - ring[0].Lon) / 360); {
+	case math.Abs(turns) > 1:
+		return invalid("goes %v times around the Earth", math.Abs(turns))
+	case turns != 0:
+		pole := math.Copysign(90, mean)
+		end = ring[0].Lon + 360*turns
+		path = append(path, Point{ring[0].Lat, end}, Point{pole, end}, Point{pole, ring[0].Lon})
+	}
+	low, high := math.Inf(1), math.Inf(-1)
+	for _, c := range path {
+		low, high = min(low, c.Lon), max(high, c.Lon)
+	}
+	for turn := -360 * math.Ceil((high+180)/360); low+turn <= 180; turn += 360 {
+		if high+turn < -180 {
+			continue
+		}
+		for i, a := range path {
+			b := path[(i+1)%len(path)]
+			if a.Lon > b.Lon {
+				a, b = b, a
+			}
+			p.lines = append(p.lines, line{a.Lon + turn, a.Lat, b.Lon + turn, b.Lat})
+		}
+	}
+	return nil
+}
+
+// room is added to a cell's rectangle on all sides, against rounding: 0.1 micrometres.
+const room = 1e-12
+
+// meets reports whether the line has a point in a rectangle.
+func (l line) meets(b Box) bool {
+	if l.east < b.West || l.west > b.East {
+		return false
+	}
+	if min(l.south, l.north) > b.North || max(l.south, l.north) < b.South {
+		return false
+	}
+	// The part above the rectangle's longitudes.
+	from, to := l.south, l.north
+	if l.east > l.west {
+		slope := (l.north - l.south) / (l.east - l.west)
+		if l.west < b.West {
+			from = l.south + slope*(b.West-l.west)
+		}
+		if l.east > b.East {
+			to = l.north - slope*(l.east-b.East)
+		}
+	}
+	return max(from, to) >= b.South && min(from, to) <= b.North
+}
+
+// below reports whether the line passes below a point; each longitude belongs to
+// the edges that begin there or lie across it.
+func (l line) below(lat, lon float64) bool {
+	if lon < l.west || lon >= l.east {
+		return false
+	}
+	return l.south+(l.north-l.south)*((lon-l.west)/(l.east-l.west)) < lat
+}
+
+func (p *polygon) contains(lat, lon float64) bool {
+	odd := false
+	for i := range p.lines {
+		if p.lines[i].below(lat, lon) {
+			odd = !odd
+		}
+	}
+	return odd
+}
+
+// An area is a polygon as a region. Cells are asked for from large to small, so
+// the lines that meet a cell are sought among those that meet its parent.
+type area struct {
+	p     *polygon
+	lines map[Cell][]line
+}
+
+func (p *polygon) cover(dst []Cell, maxCells int) []Cell {
+	a := &area{p, map[Cell][]line{}}
+	return appendCover(dst, []Cell{World}, maxCells, a)
+}
+
+func (a *area) relate(c Cell) relation {
+	from := a.p.lines
+	if c != World {
+		from = a.lines[c.Parent(c.Bits()-1)]
+	}
+	b := c.Bounds()
+	wide := Box{b.South - room, b.West - room, b.North + room, b.East + room}
+	var meet []line
+	for _, l := range from {
+		if l.meets(wide) {
+			meet = append(meet, l)
+		}
+	}
+	switch {
+	case len(meet) > 0:
+		a.lines[c] = meet
+		return partly
+	case a.p.contains((b.South+b.North)/2, (b.West+b.East)/2):
+		return inside
+	}
+	return outside
+}

@@ -1,0 +1,475 @@
+package geohash
+
+import "math"
+
+// A Found is a point of an [Index].
+type Found[K comparable] struct {
+	Key K
+	Point
+	Distance float64 // metres, by [Distance]; 0 from a search in a box
+}
+
+// A Query narrows a search. Nil means no limits.
+type Query[K comparable] struct {
+	// Within is the largest distance in metres. Zero means no limit.
+	Within float64
+	// Filter says which keys count. It is called within the search, for about
+	// as many keys as are found, without any lock held.
+	Filter func(K) bool
+}
+
+// A search is the memory of one search, kept for later ones.
+type search[K comparable] struct {
+	open  []branchAt[K] // a heap, the nearest first
+	stack []*node[K]
+	near  []candidate[K]
+	best  []hit[K] // a heap, the farthest first
+	keys  map[K]struct{}
+}
+
+type branchAt[K comparable] struct {
+	h float64
+	n *node[K]
+}
+
+type candidate[K comparable] struct {
+	key K
+	spot
+}
+
+type hit[K comparable] struct {
+	h   float64
+	key K
+	Point
+}
+
+func (ix *Index[K]) begin() *search[K] {
+	if s, ok := ix.scratch.Get().(*search[K]); ok {
+		return s
+	}
+	return new(search[K])
+}
+
+func (ix *Index[K]) finish(s *search[K]) {
+	const much = 1 << 12
+	if cap(s.near) > much || cap(s.best) > much {
+		return
+	}
+	s.keys = nil
+	ix.scratch.Put(s)
+}
+
+// Nearest appends the k points nearest to a place to dst, the nearest first; those
+// of equal distance in any order. There are fewer if the index has no more, or if
+// q says so. It visits the leaves in the order of their distance until none can
+// hold a nearer point, and allocates nothing beyond dst.
+func (ix *Index[K]) Nearest(dst []Found[K], lat, lon float64, k int, q *Query[K]) ([]Found[K], error) {
+	if err := check(lat, lon); err != nil {
+		return dst, err
+	}
+	if k < 0 {
+		return dst, invalid("%d points", k)
+	}
+	var none Query[K]
+	if q == nil {
+		q = &none
+	}
+	if !(q.Within >= 0) {
+		return dst, invalid("a distance of %v metres", q.Within)
+	}
+	if k == 0 {
+		return dst, nil
+	}
+	o := newOrigin(lat, lon)
+	s := ix.begin()
+	defer ix.finish(s)
+	for !ix.nearest(s, &o, k, q) { // a leaf was replaced under its feet
+	}
+	// Take the farthest first, from the end.
+	n := len(dst)
+	dst = append(dst, make([]Found[K], len(s.best))...)
+	for i := len(dst) - 1; i >= n; i-- {
+		top := s.best[0]
+		s.pop()
+		dst[i] = Found[K]{top.key, top.Point, metres(top.h)}
+	}
+	return dst, nil
+}
+
+func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
+	now := ix.ticks()
+	crossed := ix.crossed.Load()
+	worst := 2.0 // all that counts is nearer
+	if q.Within > 0 {
+		worst = haversineOf(q.Within)*(1+1e-14) + slack
+	}
+	f := newSieve(o, worst)
+	s.best, s.open, s.keys = s.best[:0], append(s.open[:0], branchAt[K]{0, ix.root}), nil
+	for len(s.open) > 0 {
+		b := s.popOpen()
+		if b.h >= worst {
+			break
+		}
+		if b.n.kids != nil {
+			var bounds [fan]float64
+			b.n.kids.edges.bound(o, &bounds)
+			for i := range bounds {
+				if bounds[i] < worst {
+					if c := b.n.kids.child[i].Load(); c != nil {
+						s.pushOpen(branchAt[K]{bounds[i], c})
+					}
+				}
+			}
+			continue
+		}
+		if !s.sift(b.n, &f) {
+			return false
+		}
+		var last *spot
+		var h float64
+		for i := range s.near {
+			c := &s.near[i]
+			if !ix.alive(c.seen, now) {
+				continue
+			}
+			if last == nil || !last.at(&c.spot) {
+				h = o.haversine(c.lat, c.lon)
+				last = &c.spot
+			}
+			if h >= worst || q.Within > 0 && metres(h) > q.Within || q.Filter != nil && !q.Filter(c.key) {
+				continue
+			}
+			if ix.crossed.Load() != crossed && s.has(c.key) {
+				continue // it moved from where it was found to here
+			}
+			if len(s.best) == k {
+				if s.keys != nil {
+					delete(s.keys, s.best[0].key)
+				}
+				s.pop()
+			}
+			s.push(hit[K]{h, c.key, Point{c.lat, c.lon}})
+			if s.keys != nil {
+				s.keys[c.key] = struct{}{}
+			}
+			if len(s.best) == k {
+				worst = s.best[0].h
+				f.narrow(worst)
+			}
+		}
+	}
+	return true
+}
+
+// has reports whether a key was found already.
+func (s *search[K]) has(key K) bool {
+	if s.keys == nil {
+		if len(s.best) <= 64 {
+			for i := range s.best {
+				if s.best[i].key == key {
+					return true
+				}
+			}
+			return false
+		}
+		s.keys = make(map[K]struct{}, len(s.best))
+		for i := range s.best {
+			s.keys[s.best[i].key] = struct{}{}
+		}
+	}
+	_, ok := s.keys[key]
+	return ok
+}
+
+// A sieve lets through the points whose haversine may be below a limit, by their
+// short vectors.
+type sieve struct {
+	x, y, z float32
+	limit   float32 // of the squared chord
+}
+
+func newSieve(o *origin, h float64) sieve {
+	f := sieve{
+		x: float32(o.cosLat * o.cosLon), y: float32(o.cosLat * o.sinLon), z: float32(o.sinLat),
+	}
+	f.narrow(h)
+	return f
+}
+
+// narrow sets the limit. Each coordinate is off by up to 2^-25 on either side.
+func (f *sieve) narrow(h float64) {
+	chord := 2*math.Sqrt(h)*(1+1e-6) + 1.2e-7
+	f.limit = float32(chord * chord * (1 + 1e-6))
+}
+
+// sift copies what the sieve lets through of a leaf. It returns false if the leaf
+// was replaced.
+func (s *search[K]) sift(n *node[K], f *sieve) bool {
+	s.near = s.near[:0]
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if n.dead {
+		return false
+	}
+	for i := range n.spots {
+		p := &n.spots[i]
+		dx, dy, dz := p.x-f.x, p.y-f.y, p.z-f.z
+		if dx*dx+dy*dy+dz*dz <= f.limit {
+			s.near = append(s.near, candidate[K]{n.keys[i], *p})
+		}
+	}
+	return true
+}
+
+// Radius appends all points within metres of a place to dst, in no particular
+// order. Filter may be nil; it is called without any lock held.
+func (ix *Index[K]) Radius(dst []Found[K], lat, lon, metres float64, filter func(K) bool) ([]Found[K], error) {
+	if err := check(lat, lon); err != nil {
+		return dst, err
+	}
+	if !(metres >= 0) {
+		return dst, invalid("a radius of %v metres", metres)
+	}
+	r := disc{newOrigin(lat, lon), metres, haversineOf(metres)*(1+1e-14) + slack}
+	return collect(ix, dst, &r, filter), nil
+}
+
+// Box appends all points in a box to dst, in no particular order. Filter may be
+// nil; it is called without any lock held.
+func (ix *Index[K]) Box(dst []Found[K], b Box, filter func(K) bool) ([]Found[K], error) {
+	if err := b.check(); err != nil {
+		return dst, err
+	}
+	return collect(ix, dst, &frame{b}, filter), nil
+}
+
+// A zone is what Radius and Box search.
+type zone interface {
+	// children says which children of a branch may hold points of it.
+	children(q *quarters, may *[fan]bool)
+	// sieve returns one for its points, if there is any.
+	sieve() sieve
+	// has reports whether a point is in it, and how far from its middle.
+	has(lat, lon float64) (distance float64, ok bool)
+}
+
+type disc struct {
+	o origin
+	m float64
+	h float64
+}
+
+func (d *disc) children(q *quarters, may *[fan]bool) {
+	var bounds [fan]float64
+	q.bound(&d.o, &bounds)
+	for i := range bounds {
+		may[i] = bounds[i] <= d.h
+	}
+}
+
+func (d *disc) sieve() sieve { return newSieve(&d.o, d.h) }
+
+func (d *disc) has(lat, lon float64) (float64, bool) {
+	m := metres(d.o.haversine(lat, lon))
+	return m, m <= d.m
+}
+
+type frame struct{ Box }
+
+func (f *frame) children(q *quarters, may *[fan]bool) {
+	for i := range may {
+		x, y := column(i), row(i)
+		may[i] = f.South <= q.lat[y+1] && q.lat[y] <= f.North && f.meetsLon(q.lon[x], q.lon[x+1])
+	}
+}
+
+func (f *frame) meetsLon(west, east float64) bool {
+	if f.West > f.East {
+		return east >= f.West || west <= f.East
+	}
+	return west <= f.East && east >= f.West || west == -180 && f.East == 180 || east == 180 && f.West == -180
+}
+
+func (f *frame) sieve() sieve { return sieve{limit: 4} } // all: the vectors are of length 1
+
+func (f *frame) has(lat, lon float64) (float64, bool) { return 0, f.Contains(lat, lon) }
+
+func collect[K comparable](ix *Index[K], dst []Found[K], z zone, filter func(K) bool) []Found[K] {
+	s := ix.begin()
+	defer ix.finish(s)
+	begin := len(dst)
+	f := z.sieve()
+again:
+	dst = dst[:begin]
+	now := ix.ticks()
+	crossed := ix.crossed.Load()
+	s.stack = append(s.stack[:0], ix.root)
+	for len(s.stack) > 0 {
+		n := s.stack[len(s.stack)-1]
+		s.stack = s.stack[:len(s.stack)-1]
+		if n.kids != nil {
+			var may [fan]bool
+			z.children(&n.kids.edges, &may)
+			for i := range may {
+				if may[i] {
+					if c := n.kids.child[i].Load(); c != nil {
+						s.stack = append(s.stack, c)
+					}
+				}
+			}
+			continue
+		}
+		if !s.sift(n, &f) {
+			goto again
+		}
+		for i := range s.near {
+			c := &s.near[i]
+			m, ok := z.has(c.lat, c.lon)
+			if ok && ix.alive(c.seen, now) && (filter == nil || filter(c.key)) {
+				dst = append(dst, Found[K]{c.key, Point{c.lat, c.lon}, m})
+			}
+		}
+	}
+	if ix.crossed.Load() == crossed {
+		return dst
+	}
+	// What moved meanwhile may be there twice.
+	keys := make(map[K]struct{}, len(dst)-begin)
+	found := dst[begin:begin]
+	for _, x := range dst[begin:] {
+		if _, ok := keys[x.Key]; !ok {
+			keys[x.Key] = struct{}{}
+			found = append(found, x)
+		}
+	}
+	return dst[:begin+len(found)]
+}
+
+// The heap of open nodes.
+
+func (s *search[K]) pushOpen(b branchAt[K]) {
+	s.open = append(s.open, b)
+	i := len(s.open) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if s.open[up].h <= b.h {
+			break
+		}
+		s.open[i] = s.open[up]
+		i = up
+	}
+	s.open[i] = b
+}
+
+func (s *search[K]) popOpen() branchAt[K] {
+	top := s.open[0]
+	last := len(s.open) - 1
+	x := s.open[last]
+	s.open = s.open[:last]
+	i := 0
+	for {
+		c := 2*i + 1
+		if c >= last {
+			break
+		}
+		if c+1 < last && s.open[c+1].h < s.open[c].h {
+			c++
+		}
+		if s.open[c].h >= x.h {
+			break
+		}
+		s.open[i] = s.open[c]
+		i = c
+	}
+	if last > 0 {
+		s.open[i] = x
+	}
+	return top
+}
+
+// The heap of the best, the worst of them first.
+
+func (s *search[K]) push(x hit[K]) {
+	s.best = append(s.best, x)
+	i := len(s.best) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if s.best[up].h >= x.h {
+			break
+		}
+		s.best[i] = s.best[up]
+		i = up
+	}
+	s.best[i] = x
+}
+
+func (s *search[K]) pop() {
+	last := len(s.best) - 1
+	x := s.best[last]
+	s.best = s.best[:last]
+	i := 0
+	for {
+		c := 2*i + 1
+		if c >= last {
+			break
+		}
+		if c+1 < last && s.best[c+1].h > s.best[c].h {
+			c++
+		}
+		if s.best[c].h <= x.h {
+			break
+		}
+		s.best[i] = s.best[c]
+		i = c
+	}
+	if last > 0 {
+		s.best[i] = x
+	}
+}
+
+// quarters are the edges of the sixteen children of a branch, four by four, with
+// their sines and cosines.
+type quarters struct {
+	lat, sinLat, cosLat [5]float64
+	lon, sinLon, cosLon [5]float64
+}
+
+func (q *quarters) set(b Box) {
+	for i := range q.lat {
+		q.lat[i] = b.South + (b.North-b.South)*float64(i)/4 // exact
+		q.lon[i] = b.West + (b.East-b.West)*float64(i)/4
+		q.sinLat[i], q.cosLat[i] = sincos(q.lat[i])
+		q.sinLon[i], q.cosLon[i] = sincos(q.lon[i])
+	}
+}
+
+// column and row of a child: its bits are of longitude and latitude in turn.
+func column(i int) int { return i>>2&2 | i>>1&1 }
+func row(i int) int    { return i>>1&2 | i&1 }
+
+// bound sets lower bounds of the haversines of the points in each child, as
+// [origin.nearest] does.
+func (q *quarters) bound(o *origin, h *[fan]float64) {
+	var cos [5]float64
+	for i := range cos {
+		cos[i] = o.cosLon*q.cosLon[i] + o.sinLon*q.sinLon[i]
+	}
+	for x := range 4 {
+		near := 1.0
+		if o.lon < q.lon[x] || o.lon > q.lon[x+1] {
+			near = max(cos[x], cos[x+1])
+		}
+		a, b := o.sinLat, o.cosLat*near
+		var at [5]float64
+		for i := range at {
+			at[i] = a*q.sinLat[i] + b*q.cosLat[i]
+		}
+		for y := range 4 {
+			dot := max(at[y], at[y+1])
+			if a*q.cosLat[y] >= b*q.sinLat[y] && a*q.cosLat[y+1] <= b*q.sinLat[y+1] {
+				dot = math.Sqrt(a*a + b*b)
+			}
+			h[x>>1<<3|y>>1<<2|x&1<<1|y&1] = (1-dot)/2 - slack
+		}
+	}
+}
