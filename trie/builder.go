@@ -91,11 +91,20 @@ func keyOf(t []byte) uint64 {
 // built again. It costs a sort, and memory of about 40 bytes for each term beside the
 // text.
 func (b *Builder) Build() (*Image, error) {
+	terms, weights, err := b.sorted()
+	if err != nil {
+		return nil, err
+	}
+	return write(terms, weights, b.k)
+}
+
+// sorted returns the terms in order, each once, with their weights.
+func (b *Builder) sorted() (terms [][]byte, weights []uint64, err error) {
 	if b.wrong != nil {
-		return nil, b.wrong
+		return nil, nil, b.wrong
 	}
 	if len(b.ends) > math.MaxInt32 {
-		return nil, fmt.Errorf("%w: %d terms", ErrTooLarge, len(b.ends))
+		return nil, nil, fmt.Errorf("%w: %d terms", ErrTooLarge, len(b.ends))
 	}
 	order := make([]entry, len(b.ends))
 	for i := range order {
@@ -108,7 +117,7 @@ func (b *Builder) Build() (*Image, error) {
 		return bytes.Compare(b.term(x.i), b.term(y.i))
 	})
 	// The same term more than once is one.
-	terms, weights := make([][]byte, 0, len(order)), make([]uint64, 0, len(order))
+	terms, weights = make([][]byte, 0, len(order)), make([]uint64, 0, len(order))
 	for _, e := range order {
 		t, w := b.term(e.i), b.sums[e.i]
 		if n := len(terms); n > 0 && bytes.Equal(terms[n-1], t) {
@@ -117,7 +126,7 @@ func (b *Builder) Build() (*Image, error) {
 		}
 		terms, weights = append(terms, t), append(weights, w)
 	}
-	return write(terms, weights, b.k)
+	return terms, weights, nil
 }
 
 // write makes an image of sorted terms.

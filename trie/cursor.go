@@ -245,6 +245,17 @@ func (m *Image) byteAt(pos, depth int) (b byte, ok bool) {
 	return byte(c), c >= 0
 }
 
+// find returns the place of a prefix, and false if no term has it.
+func (m *Image) find(prefix string) (at place, ok bool) {
+	at = m.root()
+	for i := range len(prefix) {
+		if at, ok = m.step(at, i, prefix[i]); !ok {
+			return at, false
+		}
+	}
+	return at, at.hi > at.lo
+}
+
 // A Suggestion is a term with its weight.
 type Suggestion struct {
 	Term   string
@@ -257,12 +268,9 @@ type Suggestion struct {
 // first. Up to K they are cached; for more it searches, in time that grows with k and
 // not with how many terms there are.
 func (m *Image) Complete(dst []Suggestion, prefix string, k int) []Suggestion {
-	at := m.root()
-	for i := range len(prefix) {
-		var ok bool
-		if at, ok = m.step(at, i, prefix[i]); !ok {
-			return dst
-		}
+	at, ok := m.find(prefix)
+	if !ok {
+		return dst
 	}
 	var buf [32]Hit
 	for _, h := range m.best(buf[:0], []place{at}, k) {
@@ -273,14 +281,9 @@ func (m *Image) Complete(dst []Suggestion, prefix string, k int) []Suggestion {
 
 // Lookup returns the weight of a term, and whether it is there.
 func (m *Image) Lookup(term string) (weight uint64, ok bool) {
-	at := m.root()
-	for i := range len(term) {
-		if at, ok = m.step(at, i, term[i]); !ok {
-			return 0, false
-		}
-	}
+	at, ok := m.find(term)
 	// Of those that begin with it, it is the first.
-	if at.lo >= at.hi || len(m.appendTerm(nil, int(at.lo))) != len(term) {
+	if !ok || len(m.appendTerm(nil, int(at.lo))) != len(term) {
 		return 0, false
 	}
 	return m.weight(int(at.lo)), true

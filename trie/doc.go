@@ -37,6 +37,12 @@
 // What a user has typed himself is a small image of its own, merged with everybody's by
 // [Merge].
 //
+// # Partitions
+//
+// What is too much for one machine, or for one batch, is divided into small ranges of
+// terms, each an image: see [Partitioned]. Those that are asked for most are split or
+// copied, and new counts rebuild those that they are in.
+//
 // # Text
 //
 // Terms and prefixes are bytes, compared as they are: fold case and normalise before

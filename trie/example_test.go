@@ -3,6 +3,8 @@ package trie_test
 import (
 	"fmt"
 	"log"
+	"maps"
+	"time"
 
 	"github.com/ashlar-go/ashlar/trie"
 )
@@ -57,4 +59,45 @@ func ExampleImage_Fuzzy() {
 	// Output:
 	// whether 1
 	// weather 1
+}
+
+// Everybody asks for news: its partition is split, and what follows rebuilds less.
+func ExamplePartitioned() {
+	b := trie.NewBuilder(nil)
+	for i := range 1000 {
+		b.Add(fmt.Sprintf("%c%03d", 'a'+i/100, i), 1)
+	}
+	b.Add("news", 90)
+	b.Add("new york", 80)
+	image, err := b.Build()
+	if err != nil {
+		log.Fatal(err)
+	}
+	p, err := trie.NewPartitioned(image, &trie.PartitionOptions{Terms: 200, Hot: 3})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 1000 {
+		p.Complete(nil, "new", 10)
+		p.Complete(nil, "j9", 10)
+	}
+	before := len(p.Partitions())
+	if _, err := p.Balance(time.Now()); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(before, "partitions, then", len(p.Partitions()))
+
+	change, err := p.Update(maps.All(map[string]uint64{"newton": 85}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(change.Rebuilt), "rebuilt,", change.Kept, "kept")
+	for _, s := range p.Complete(nil, "new", 2) {
+		fmt.Println(s.Term, s.Weight)
+	}
+	// Output:
+	// 7 partitions, then 8
+	// 1 rebuilt, 7 kept
+	// news 90
+	// newton 85
 }

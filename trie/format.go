@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"iter"
 	"math"
 	"math/bits"
 )
@@ -282,4 +283,16 @@ func (m *Image) appendTerm(dst []byte, pos int) []byte {
 		return dst
 	}
 	return append(dst, t.text...)
+}
+
+// All yields all terms with their weights, in the order of the terms' bytes.
+func (m *Image) All() iter.Seq2[string, uint64] {
+	return func(yield func(string, uint64) bool) {
+		t := m.termsAt(nil, 0)
+		for pos := 0; t.next(); pos++ {
+			if !yield(string(t.text), m.weight(pos)) {
+				return
+			}
+		}
+	}
 }
