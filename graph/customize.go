@@ -1,0 +1,191 @@
+package graph
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// A Metric is a hierarchy with weights: a snapshot of what each arc of the graph costs.
+// It is made by [Topology.Customize] and [Metric.Update], does not change and is safe for
+// concurrent use by multiple goroutines.
+type Metric struct {
+	t       *Topology
+	pages   [][]cost   // by the arcs of the hierarchy
+	vias    [][]cost   // of each arc: what is behind its weights
+	weights [][]uint32 // of the arcs of the graph, in pages of their own
+}
+
+// A cost is what an arc of the hierarchy costs from its tail up to its head, and down
+// again. In the pages of vias it is what the two consist of: an arc of the graph, marked
+// with viaInput, or two arcs from a node below both ends, the first of which, to the
+// arc's tail, stands here; none if the weight is Inf.
+type cost struct{ up, down uint32 }
+
+const (
+	viaInput   = 1 << 31
+	weightBits = 10 // a page of the graph's weights has 1,024
+)
+
+// Customize gives the hierarchy these weights, one for each arc of the graph in the order
+// of their numbers: 0 ≤ weight ≤ [MaxWeight], or [Inf] for an arc that is closed. They
+// are copied. What is out of range gives an error wrapping [ErrInvalid].
+//
+// It takes a few times as long as one query of Dijkstra's algorithm from both ends, on
+// [Options.Workers] goroutines. To change the weights of some arcs, use [Metric.Update].
+func (t *Topology) Customize(weights []uint32) (*Metric, error) {
+	if err := t.g.checkWeights(weights); err != nil {
+		return nil, err
+	}
+	m := &Metric{t: t}
+	all := make([]uint32, len(weights))
+	copy(all, weights)
+	m.weights = paged(all, weightBits)
+	m.customize()
+	return m, nil
+}
+
+// paged cuts s into pages.
+func paged[T any](s []T, bits uint) [][]T {
+	size := 1 << bits
+	pages := make([][]T, 0, (len(s)+size-1)/size)
+	for len(s) > size {
+		pages = append(pages, s[:size:size])
+		s = s[size:]
+	}
+	if len(s) > 0 {
+		pages = append(pages, s)
+	}
+	return pages
+}
+
+// Topology returns the hierarchy.
+func (m *Metric) Topology() *Topology { return m.t }
+
+// Weight returns the weight of an arc of the graph. It panics if there is no such arc.
+func (m *Metric) Weight(a ArcID) uint32 { return m.weights[a>>weightBits][a&(1<<weightBits-1)] }
+
+// row returns the costs of the arcs of a node.
+func (t *Topology) row(pages [][]cost, p *place) []cost {
+	if p.first == p.end {
+		return nil
+	}
+	at := p.first & (1<<t.pageBits - 1)
+	return pages[p.first>>t.pageBits][at : at+p.end-p.first]
+}
+
+func (t *Topology) one(pages [][]cost, e uint32) *cost {
+	return &pages[e>>t.pageBits][e&(1<<t.pageBits-1)]
+}
+
+// customize finds all costs from m.weights.
+func (m *Metric) customize() {
+	t := m.t
+	m.pages = paged(make([]cost, len(t.head)), t.pageBits)
+	m.vias = paged(make([]cost, len(t.head)), t.pageBits)
+	tasks := t.tasks()
+	if t.workers == 1 || len(tasks) == 1 {
+		w := newBench(t)
+		for r := range uint32(len(t.nodes)) {
+			w.node(m, r)
+		}
+		return
+	}
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range t.workers {
+		all.Go(func() {
+			w := newBench(t)
+			for i := int(next.Add(1)) - 1; i < len(tasks); i = int(next.Add(1)) - 1 {
+				for r := tasks[i][0]; r < tasks[i][1]; r++ {
+					w.node(m, r)
+				}
+			}
+		})
+	}
+	all.Wait()
+	w := newBench(t)
+	at := uint32(0)
+	for _, k := range append(tasks, [2]uint32{uint32(len(t.nodes)), 0}) {
+		for r := at; r < k[0]; r++ {
+			w.node(m, r)
+		}
+		at = k[1]
+	}
+}
+
+// tasks returns subtrees to be worked on at the same time.
+func (t *Topology) tasks() [][2]uint32 {
+	limit := uint32(len(t.nodes)/(8*t.workers) + 1)
+	var tasks [][2]uint32
+	for r := len(t.nodes) - 1; r >= 0; {
+		if size := uint32(r) + 1 - t.lo[r]; size <= limit {
+			tasks = append(tasks, [2]uint32{t.lo[r], uint32(r) + 1})
+			r = int(t.lo[r]) - 1
+		} else {
+			r--
+		}
+	}
+	for i, j := 0, len(tasks)-1; i < j; i, j = i+1, j-1 {
+		tasks[i], tasks[j] = tasks[j], tasks[i]
+	}
+	return tasks
+}
+
+// A bench is where the costs of one node are worked out.
+type bench struct {
+	at []both // by depth
+}
+
+// A both is a cost and what it consists of.
+type both struct{ up, down, viaUp, viaDown uint32 }
+
+func newBench(t *Topology) *bench { return &bench{at: make([]both, t.height)} }
+
+// node finds the costs of a node's arcs, those of all below it being known: the cheapest
+// of the graph's own arcs and of the ways over a node below both ends.
+func (w *bench) node(m *Metric, r uint32) {
+	t := m.t
+	p := &t.nodes[r]
+	if p.first == p.end {
+		return
+	}
+	depth := t.depth[p.first:p.end]
+	at := w.at
+	for _, d := range depth {
+		at[d] = both{Inf, Inf, none, none}
+	}
+	for _, in := range t.in[t.inFirst[r]:t.inFirst[r+1]] {
+		c := m.Weight(in.arc)
+		b := &at[t.depth[in.slot>>1]]
+		if in.slot&1 == 0 {
+			if c < b.up {
+				b.up, b.viaUp = c, in.arc|viaInput
+			}
+		} else if c < b.down {
+			b.down, b.viaDown = c, in.arc|viaInput
+		}
+	}
+	mask := uint32(1)<<t.pageBits - 1
+	for _, l := range t.low[t.lowFirst[r]:t.lowFirst[r+1]] {
+		end := t.nodes[l.node].end
+		page := m.pages[l.arc>>t.pageBits]
+		c := page[l.arc&mask]
+		rest := page[l.arc&mask+1:][:end-l.arc-1]
+		over := t.depth[l.arc+1 : end]
+		over = over[:len(rest)]
+		for i := range rest {
+			b := &at[over[i]]
+			if s := c.down + rest[i].up; s < b.up {
+				b.up, b.viaUp = s, l.arc
+			}
+			if s := c.up + rest[i].down; s < b.down {
+				b.down, b.viaDown = s, l.arc
+			}
+		}
+	}
+	row, via := t.row(m.pages, p), t.row(m.vias, p)
+	for i, d := range depth {
+		b := &at[d]
+		row[i], via[i] = cost{b.up, b.down}, cost{b.viaUp, b.viaDown}
+	}
+}
