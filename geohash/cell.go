@@ -37,10 +37,14 @@ func CellAt(lat, lon float64, bits int) (Cell, error) {
 	if uint(bits-1) >= MaxBits {
 		return 0, invalid("%d bits, want 1 to %d", bits, MaxBits)
 	}
-	if !(lat >= -90 && lat <= 90) || !(lon >= -180 && lon <= 180) {
-		return 0, check(lat, lon)
+	y, x := fraction(lat, 180), fraction(lon, 360)
+	if uncertain(y, x) {
+		if err := check(lat, lon); err != nil {
+			return 0, err
+		}
+		return cut(slowCurve(lat, lon), bits), nil
 	}
-	return cut(curve(lat, lon), bits), nil
+	return cut(interleave(uint32(x>>20), uint32(y>>20)), bits), nil
 }
 
 // CellOf returns the cell whose first bits are the last ones of hash: what
@@ -57,24 +61,34 @@ func CellOf(hash uint64, bits int) (Cell, error) {
 
 // cut returns the cell of the first n bits of a position on the curve.
 func cut(h uint64, n int) Cell {
-	one := uint64(1) << (63 - n)
+	one := uint64(1) << (uint(63-n) & 63)
 	return Cell(h&-(one<<1) | one)
 }
 
 // curve returns the 64 bits of a valid point: 32 of longitude and 32 of latitude
 // interleaved.
 func curve(lat, lon float64) uint64 {
-	// Between 1 and 2 the bits of a float64 are those of a binary fraction: the
-	// first 32 of 52 count, and rounding cannot have changed them unless the
-	// other 20 are all close to a carry.
-	y := math.Float64bits(lat*(1.0/180)+1.5) << 12
-	x := math.Float64bits(lon*(1.0/360)+1.5) << 12
-	const doubt = 8 << 44                               // 8 of 2^-52
-	if y<<32+doubt < 2*doubt || x<<32+doubt < 2*doubt { // they wrap round
-		return interleave(steps(lon, 360), steps(lat, 180))
+	y, x := fraction(lat, 180), fraction(lon, 360)
+	if uncertain(y, x) {
+		return slowCurve(lat, lon)
 	}
-	return interleave(uint32(x>>32), uint32(y>>32))
+	return interleave(uint32(x>>20), uint32(y>>20))
 }
+
+// fraction returns where v is on an axis of that length around 0. Between 1 and 2 the
+// last 52 bits of a float64 are a binary fraction, of which the first 32 will count:
+// rounding cannot have changed them unless the other 20 are all close to a carry.
+func fraction(v, length float64) uint64 { return math.Float64bits(v*(1/length) + 1.5) }
+
+// uncertain reports whether rounding may have changed a bit that counts, or a value
+// is outside its axis.
+func uncertain(y, x uint64) bool {
+	const one, doubt, rest = 0x3ff, 8, 1<<20 - 1
+	return (y>>52^one)|(x>>52^one) != 0 || (y+doubt)&rest < 2*doubt || (x+doubt)&rest < 2*doubt
+}
+
+// slowCurve returns the curve of any valid point.
+func slowCurve(lat, lon float64) uint64 { return interleave(steps(lon, 360), steps(lat, 180)) }
 
 // steps returns how many of the 2^32 parts of an axis of the given length, around
 // 0, lie wholly below v; the last one for its end, but the first on the axis of
@@ -106,13 +120,18 @@ func edge(n int64, length float64) float64 {
 func interleave(x, y uint32) uint64 { return spread(x)<<1 | spread(y) }
 
 func spread(v uint32) uint64 {
-	x := uint64(v)
-	x = (x | x<<16) & 0x0000ffff0000ffff
-	x = (x | x<<8) & 0x00ff00ff00ff00ff
-	x = (x | x<<4) & 0x0f0f0f0f0f0f0f0f
-	x = (x | x<<2) & 0x3333333333333333
-	return (x | x<<1) & 0x5555555555555555
+	return uint64(spaced[v&2047]) | uint64(spaced[v>>11&2047])<<22 | uint64(spaced[v>>22])<<44
 }
+
+// spaced has zeros between the bits of its index.
+var spaced = func() (t [2048]uint32) {
+	for i := range t {
+		for b := range 11 {
+			t[i] |= uint32(i>>b&1) << (2 * b)
+		}
+	}
+	return t
+}()
 
 // gather undoes spread for the even bits of x.
 func gather(x uint64) uint32 {

@@ -3,6 +3,7 @@ package geohash
 import (
 	"math"
 	"slices"
+	"sync"
 )
 
 // A Range is all cells c, of any precision, with First <= c <= Last, which both
@@ -38,10 +39,20 @@ func CoverCircle(dst []Cell, lat, lon, metres float64, maxCells int) ([]Cell, er
 	if maxCells < 1 {
 		return dst, invalid("a cover of %d cells", maxCells)
 	}
-	c := circle{o: newOrigin(lat, lon), h: haversineOf(metres)*(1+1e-14) + slack}
+	r := circle{o: newOrigin(lat, lon), h: haversineOf(metres)*(1+1e-14) + slack}
 	var starts [4]Cell
-	return appendCover(dst, c.starts(starts[:0], metres), maxCells, &c), nil
+	c := circleCovers.Get().(*circleCover)
+	defer circleCovers.Put(c)
+	c.circle = r
+	return c.cover.append(dst, r.starts(starts[:0], metres), maxCells, &c.circle), nil
 }
+
+type circleCover struct {
+	cover  cover[edges]
+	circle circle
+}
+
+var circleCovers = sync.Pool{New: func() any { return new(circleCover) }}
 
 // CoverBox appends to dst cells that contain every point of a box, as
 // [CoverCircle] does.
@@ -52,7 +63,7 @@ func CoverBox(dst []Cell, b Box, maxCells int) ([]Cell, error) {
 	if maxCells < 1 {
 		return dst, invalid("a cover of %d cells", maxCells)
 	}
-	return appendCover(dst, []Cell{World}, maxCells, boxRegion(b)), nil
+	return new(cover[struct{}]).append(dst, []Cell{World}, maxCells, boxRegion(b)), nil
 }
 
 // How a cell lies to a region.
@@ -64,32 +75,53 @@ const (
 	inside // has no other point
 )
 
-// A region is something to cover.
-type region interface{ relate(c Cell) relation }
+// A region is something to cover. S is what it keeps of a cell to relate the
+// halves with less work.
+type region[S any] interface {
+	relate(c Cell) (relation, S)
+	relateHalves(of *S, low, high Cell) (rel [2]relation, s [2]S)
+}
 
-// appendCover halves the largest cells as long as the number allows it. The starts
-// are of one size, and together contain the region.
-func appendCover(dst, starts []Cell, maxCells int, r region) []Cell {
+// An open is a cell that has points of the region, and others.
+type open[S any] struct {
+	cell Cell
+	s    S
+}
+
+// A cover is one that is being made.
+type cover[S any] struct {
+	region region[S]
+	done   []Cell
+	open   []open[S]
+	next   int // those of open from here on count, the largest first
+}
+
+// append halves the largest cells as long as the number allows it. The starts are of
+// one size, and together contain the region.
+func (c *cover[S]) append(dst, starts []Cell, maxCells int, r region[S]) []Cell {
 	if len(starts) > maxCells {
 		starts = []Cell{World}
 	}
-	var spaceOpen, spaceDone [64]Cell
-	open, done := spaceOpen[:0], spaceDone[:0] // open ones from next on, the largest first
-	for _, c := range starts {
-		switch r.relate(c) {
+	*c = cover[S]{region: r, done: c.done[:0], open: c.open[:0]}
+	defer func() { c.region = nil }()
+	for _, cell := range starts {
+		switch rel, s := r.relate(cell); rel {
 		case inside:
-			done = append(done, c)
+			c.done = append(c.done, cell)
 		case partly:
-			open = append(open, c)
+			c.open = append(c.open, open[S]{cell, s})
 		}
 	}
-	begin, next := len(dst), 0
+	begin := len(dst)
 	best := begin
 	// Halves that are both kept become one again at the end. So there may be more
 	// on the way, up to four times as many.
 	for limit := maxCells; ; {
-		next, open, done = halve(next, open, done, limit, r)
-		dst = append(append(dst[:best], done...), open[next:]...)
+		c.halve(limit)
+		dst = append(dst[:best], c.done...)
+		for i := c.next; i < len(c.open); i++ {
+			dst = append(dst, c.open[i].cell)
+		}
 		n := unite(dst[best:])
 		if n > maxCells {
 			return dst[:best]
@@ -97,7 +129,7 @@ func appendCover(dst, starts []Cell, maxCells int, r region) []Cell {
 		copy(dst[begin:], dst[best:best+n])
 		best = begin + n
 		limit += maxCells - n
-		if n == maxCells || limit > 4*maxCells || next == len(open) || open[next].Bits() == MaxBits {
+		if n == maxCells || limit > 4*maxCells || c.next == len(c.open) || c.open[c.next].cell.Bits() == MaxBits {
 			return dst[:best]
 		}
 	}
@@ -105,27 +137,27 @@ func appendCover(dst, starts []Cell, maxCells int, r region) []Cell {
 
 // halve replaces open cells by those of their halves that have points of the
 // region, as long as there are no more than limit.
-func halve(next int, open, done []Cell, limit int, r region) (int, []Cell, []Cell) {
-	for ; next < len(open) && open[next].Bits() < MaxBits; next++ {
-		low, high := open[next].Children()
-		a, b := r.relate(low), r.relate(high)
-		if a == outside && b == outside {
+func (c *cover[S]) halve(limit int) {
+	for ; c.next < len(c.open) && c.open[c.next].cell.Bits() < MaxBits; c.next++ {
+		at := &c.open[c.next]
+		low, high := at.cell.Children()
+		rel, s := c.region.relateHalves(&at.s, low, high)
+		if rel[0] == outside && rel[1] == outside {
 			// All that rounding leaves of it is the edge between them.
-			a, b = partly, partly
+			rel = [2]relation{partly, partly}
 		}
-		if a != outside && b != outside && len(done)+len(open)-next >= limit {
+		if rel[0] != outside && rel[1] != outside && len(c.done)+len(c.open)-c.next >= limit {
 			break // one more does not fit
 		}
-		for i, c := range [2]Cell{low, high} {
-			switch [2]relation{a, b}[i] {
+		for i, cell := range [2]Cell{low, high} {
+			switch rel[i] {
 			case inside:
-				done = append(done, c)
+				c.done = append(c.done, cell)
 			case partly:
-				open = append(open, c)
+				c.open = append(c.open, open[S]{cell, s[i]})
 			}
 		}
 	}
-	return next, open, done
 }
 
 // unite sorts cells, makes one of both halves of a cell, and returns how many are
@@ -134,16 +166,14 @@ func unite(cells []Cell) int {
 	slices.Sort(cells)
 	n := 0
 	for _, c := range cells {
+		// Both halves have the final one at the same place, and differ in the bit
+		// before it: there the whole has its own.
+		for one := c & -c; n > 0 && cells[n-1]^c == one<<1 && cells[n-1]&-cells[n-1] == one; one = c & -c {
+			n--
+			c = cells[n] + one
+		}
 		cells[n] = c
 		n++
-		for n > 1 {
-			whole := cells[n-1].Parent(cells[n-1].Bits() - 1)
-			if low, high := whole.Children(); low != cells[n-2] || high != cells[n-1] {
-				break
-			}
-			cells[n-2] = whole
-			n--
-		}
 	}
 	return n
 }
@@ -153,15 +183,35 @@ type circle struct {
 	h float64 // haversine of the radius
 }
 
-func (r *circle) relate(c Cell) relation {
+func (r *circle) relate(c Cell) (relation, edges) {
 	e := newEdges(c.Bounds())
+	return r.relateEdges(&e), e
+}
+
+func (r *circle) relateEdges(e *edges) relation {
 	switch {
-	case r.o.nearest(&e) > r.h:
+	case r.o.nearest(e) > r.h:
 		return outside
-	case r.o.farthest(&e) <= r.h:
+	case r.o.farthest(e) <= r.h:
 		return inside
 	}
 	return partly
+}
+
+func (r *circle) relateHalves(of *edges, low, _ Cell) (rel [2]relation, s [2]edges) {
+	s[0], s[1] = *of, *of
+	if low.Bits()%2 == 1 { // the bit was of longitude
+		middle := (of.box.West + of.box.East) / 2 // exact
+		sin, cos := sincos(middle)
+		s[0].box.East, s[0].sinE, s[0].cosE = middle, sin, cos
+		s[1].box.West, s[1].sinW, s[1].cosW = middle, sin, cos
+	} else {
+		middle := (of.box.South + of.box.North) / 2
+		sin, cos := sincos(middle)
+		s[0].box.North, s[0].sinN, s[0].cosN = middle, sin, cos
+		s[1].box.South, s[1].sinS, s[1].cosS = middle, sin, cos
+	}
+	return [2]relation{r.relateEdges(&s[0]), r.relateEdges(&s[1])}, s
 }
 
 // starts appends the cells to begin with: up to four, each as wide and high as the
@@ -191,8 +241,13 @@ func (r *circle) starts(dst []Cell, radius float64) []Cell {
 // A boxRegion with West above East is what is not between them.
 type boxRegion Box
 
-func (r boxRegion) relate(c Cell) relation {
-	b := c.Bounds()
+func (r boxRegion) relate(c Cell) (relation, struct{}) { return r.relateBox(c.Bounds()), struct{}{} }
+
+func (r boxRegion) relateHalves(_ *struct{}, low, high Cell) (rel [2]relation, s [2]struct{}) {
+	return [2]relation{r.relateBox(low.Bounds()), r.relateBox(high.Bounds())}, s
+}
+
+func (r boxRegion) relateBox(b Box) relation {
 	if b.South > r.North || b.North <= r.South && b.North != 90 {
 		return outside
 	}

@@ -57,35 +57,12 @@ type Index[K comparable] struct {
 	_       [56]byte
 }
 
-// A shard maps a part of the keys to where they are. Lock order: a shard, then
-// nodes from the root down, siblings by number.
-type shard[K comparable] struct {
-	mu    sync.Mutex
-	where map[K]place
-	swept uint32   // tick
-	_     [40]byte // a cache line of its own
-}
-
-// A place is the first 48 bits of the curve, and in the low 16 the likely number
-// in the leaf, or many.
-type place uint64
-
-const (
-	treeBits = 48
-	many     = 1<<16 - 1
-)
-
-func placeOf(h uint64, slot int) place {
-	return place(h&^many | uint64(min(slot, many)))
-}
-
-func (p place) hash() uint64 { return uint64(p) &^ many }
-
-// A spot is a point as a leaf keeps it.
-type spot struct {
+// A spot is a key's point as a leaf keeps it.
+type spot[K comparable] struct {
 	lat, lon float64
 	x, y, z  float32 // on the unit sphere
 	seen     uint32  // tick
+	key      K
 }
 
 const (
@@ -98,14 +75,12 @@ const (
 // A node is a leaf, or has children. Which of the two never changes: the node is
 // replaced, and dead afterwards.
 type node[K comparable] struct {
-	hash  uint64 // the first depth bits
-	depth int
-
 	mu    sync.RWMutex
 	dead  bool
-	keys  []K
-	spots []spot
+	depth int
+	spots []spot[K]
 	kids  *kids[K] // nil in a leaf
+	hash  uint64   // the first depth bits
 }
 
 type kids[K comparable] struct {
@@ -122,13 +97,13 @@ func NewIndex[K comparable](opts *IndexOptions) *Index[K] {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	n := 1 << bits.Len(uint(8*runtime.GOMAXPROCS(0)-1))
+	n := 1 << bits.Len(uint(max(64, 8*runtime.GOMAXPROCS(0))-1))
 	ix := &Index[K]{
 		root: newBranch[K](0, 0), seed: maphash.MakeSeed(), shards: make([]shard[K], n), shift: 64 - bits.Len(uint(n-1)),
 		now: o.Now,
 	}
 	for i := range ix.shards {
-		ix.shards[i].where = map[K]place{}
+		ix.shards[i].seed = ix.seed
 	}
 	if o.TTL > 0 {
 		// A thousandth of the TTL, but so that it is never reached early.
@@ -152,8 +127,9 @@ func (ix *Index[K]) alive(seen, now uint32) bool {
 	return ix.ttl == 0 || int32(now-seen) <= int32(ix.ttl)
 }
 
-func (ix *Index[K]) shard(key K) *shard[K] {
-	return &ix.shards[maphash.Comparable(ix.seed, key)>>ix.shift]
+func (ix *Index[K]) shard(key K) (sh *shard[K], hash uint64) {
+	hash = maphash.Comparable(ix.seed, key)
+	return &ix.shards[hash>>ix.shift], hash
 }
 
 func newBranch[K comparable](hash uint64, depth int) *node[K] {
@@ -162,8 +138,9 @@ func newBranch[K comparable](hash uint64, depth int) *node[K] {
 	return n
 }
 
-// covers reports whether the position is in the node's cell.
-func (n *node[K]) covers(h uint64) bool { return (h^n.hash)>>(63-n.depth)>>1 == 0 }
+// covers reports whether the position is in the node's cell, of which another one
+// is known to be.
+func (n *node[K]) covers(h, known uint64) bool { return (h^known)>>(63-n.depth)>>1 == 0 }
 
 // number returns which child of n has the position.
 func (n *node[K]) number(h uint64) int { return int(h << n.depth >> (64 - fanBits)) }
@@ -218,37 +195,48 @@ func (ix *Index[K]) Put(key K, lat, lon float64) error {
 		return invalid("a key that is not equal to itself: %v", key)
 	}
 	h := curve(lat, lon)
-	s := spot{lat: lat, lon: lon, seen: ix.ticks()}
+	s := spot[K]{lat: lat, lon: lon, seen: ix.ticks(), key: key}
 	s.x, s.y, s.z = vector(lat, lon)
-	sh := ix.shard(key)
+	sh, hash := ix.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if ix.ttl > 0 && s.seen-sh.swept > ix.ttl/2 {
 		ix.sweep(sh, s.seen)
 	}
-	old, known := sh.where[key]
 	var p path[K]
-	if known {
-		leaf := ix.find(old.hash(), &p)
-		if leaf.covers(h) {
-			i := leaf.index(key, old)
-			leaf.spots[i] = s
-			leaf.mu.Unlock()
-			if now := placeOf(h, i); now != old {
-				sh.where[key] = now
-			}
-			return nil
-		}
+	i := sh.find(key, hash)
+	if i < 0 || sh.slots[i].leaf == nil {
+		leaf, k := ix.insert(s, h, &p)
+		sh.add(slot[K]{key, leaf, placeOf(h, k)}, hash)
+		return nil
+	}
+	at := &sh.slots[i]
+	leaf := ix.holder(at, &p)
+	if leaf.covers(h, at.at.hash()) {
+		k := leaf.index(key, at.at)
+		leaf.spots[k] = s
 		leaf.mu.Unlock()
-		ix.crossed.Add(1)
+		at.leaf, at.at = leaf, placeOf(h, k)
+		return nil
 	}
+	leaf.mu.Unlock()
+	ix.crossed.Add(1)
 	// First there, then here: at no moment it is nowhere.
-	i := ix.insert(key, s, h, &p)
-	if known {
-		ix.remove(key, old, &s, &p)
-	}
-	sh.where[key] = placeOf(h, i)
+	leaf, k := ix.insert(s, h, &p)
+	ix.remove(at, &s, &p)
+	at.leaf, at.at = leaf, placeOf(h, k)
 	return nil
+}
+
+// holder returns the leaf in which a key is, locked for writing.
+func (ix *Index[K]) holder(at *slot[K], p *path[K]) *node[K] {
+	leaf := at.leaf
+	leaf.mu.Lock()
+	if !leaf.dead {
+		return leaf
+	}
+	leaf.mu.Unlock()
+	return ix.find(at.at.hash(), p)
 }
 
 func vector(lat, lon float64) (x, y, z float32) {
@@ -259,33 +247,31 @@ func vector(lat, lon float64) (x, y, z float32) {
 
 // index returns the number of a key in the leaf. It must be there.
 func (n *node[K]) index(key K, at place) int {
-	if i := int(at & many); i < len(n.keys) && n.keys[i] == key {
+	if i := int(at & many); i < len(n.spots) && n.spots[i].key == key {
 		return i
 	}
-	return slices.Index(n.keys, key)
+	return slices.IndexFunc(n.spots, func(s spot[K]) bool { return s.key == key })
 }
 
-// insert adds a point to its leaf, and returns its number there.
-func (ix *Index[K]) insert(key K, s spot, h uint64, p *path[K]) int {
-	leaf := ix.find(h, p)
+// insert adds a point to its leaf, and returns that, and its number there. The leaf
+// may be dead on return.
+func (ix *Index[K]) insert(s spot[K], h uint64, p *path[K]) (leaf *node[K], number int) {
+	leaf = ix.find(h, p)
 	if leaf.kids != nil {
 		branch := leaf
 		depth := branch.depth + fanBits
-		leaf = &node[K]{hash: h &^ (1<<(64-depth) - 1), depth: depth, keys: []K{key}, spots: []spot{s}}
+		leaf = &node[K]{hash: h &^ (1<<(64-depth) - 1), depth: depth, spots: []spot[K]{s}}
 		branch.kids.child[branch.number(h)].Store(leaf)
 		branch.mu.Unlock()
-		return 0
+		return leaf, 0
 	}
-	leaf.keys = grow(leaf.keys)
-	leaf.spots = grow(leaf.spots)
-	leaf.keys = append(leaf.keys, key)
-	leaf.spots = append(leaf.spots, s)
-	i := len(leaf.keys) - 1
+	leaf.spots = append(grow(leaf.spots), s)
+	i := len(leaf.spots) - 1
 	if i >= splitAbove && leaf.depth < treeBits {
 		ix.split(leaf, p)
 	}
 	leaf.mu.Unlock()
-	return i
+	return leaf, i
 }
 
 // grow makes room for one more, a quarter at a time.
@@ -313,40 +299,40 @@ func (ix *Index[K]) split(leaf *node[K], p *path[K]) {
 		if leaves[k] == nil {
 			room := counts[k] + counts[k]/8
 			leaves[k] = &node[K]{
-				hash: h &^ (1<<(64-depth) - 1), depth: depth, keys: make([]K, 0, room), spots: make([]spot, 0, room),
+				hash: h &^ (1<<(64-depth) - 1), depth: depth, spots: make([]spot[K], 0, room),
 			}
 			branch.kids.child[k].Store(leaves[k])
 		}
-		leaves[k].keys = append(leaves[k].keys, leaf.keys[i])
 		leaves[k].spots = append(leaves[k].spots, leaf.spots[i])
 	}
 	parent := p.nodes[p.n-1]
 	parent.kids.child[parent.number(leaf.hash)].Store(branch)
-	leaf.dead, leaf.keys, leaf.spots = true, nil, nil
+	leaf.dead, leaf.spots = true, nil
 }
 
-func (s *spot) at(t *spot) bool { return s.lat == t.lat && s.lon == t.lon }
+func (s *spot[K]) at(t *spot[K]) bool { return s.lat == t.lat && s.lon == t.lon }
 
-func (s *spot) hash() uint64 { return curve(s.lat, s.lon) }
+func (s *spot[K]) hash() uint64 { return curve(s.lat, s.lon) }
 
-// remove takes a point from its leaf: that of the key which is not kept.
-func (ix *Index[K]) remove(key K, at place, kept *spot, p *path[K]) {
-	leaf := ix.find(at.hash(), p)
-	i := leaf.index(key, at)
+// remove takes a key from the leaf it is in: of two of its points, the one that is
+// not kept.
+func (ix *Index[K]) remove(at *slot[K], kept *spot[K], p *path[K]) {
+	leaf := ix.holder(at, p)
+	i := leaf.index(at.key, at.at)
 	if kept != nil && leaf.spots[i].at(kept) {
 		// Both have met in one leaf, by a merge.
-		for i = 0; leaf.keys[i] != key || leaf.spots[i].at(kept); i++ {
+		for i = 0; leaf.spots[i].key != at.key || leaf.spots[i].at(kept); i++ {
 		}
 	}
-	last := len(leaf.keys) - 1
+	last := len(leaf.spots) - 1
 	if i != last {
-		leaf.keys[i], leaf.spots[i] = leaf.keys[last], leaf.spots[last]
+		leaf.spots[i] = leaf.spots[last]
 	}
-	var none K
-	leaf.keys[last] = none
-	leaf.keys, leaf.spots = leaf.keys[:last], leaf.spots[:last]
+	leaf.spots[last] = spot[K]{}
+	leaf.spots = leaf.spots[:last]
 	leaf.mu.Unlock()
-	if last == 0 && p.n > 1 {
+	if last == 0 {
+		ix.find(at.at.hash(), p).mu.Unlock()
 		ix.merge(p)
 	}
 }
@@ -373,7 +359,7 @@ func (n *node[K]) few() bool {
 			return false
 		}
 		c.mu.RLock()
-		sum += len(c.keys)
+		sum += len(c.spots)
 		c.mu.RUnlock()
 		if sum > mergeAt {
 			return false
@@ -410,7 +396,7 @@ func (ix *Index[K]) mergeOne(parent, n *node[K]) bool {
 		if c.dead {
 			return false
 		}
-		sum += len(c.keys)
+		sum += len(c.spots)
 	}
 	if sum > mergeAt {
 		return false
@@ -421,14 +407,13 @@ func (ix *Index[K]) mergeOne(parent, n *node[K]) bool {
 	} else {
 		m := &node[K]{hash: n.hash, depth: n.depth}
 		for _, c := range leaves {
-			m.keys = append(m.keys, c.keys...)
 			m.spots = append(m.spots, c.spots...)
 		}
 		slot.Store(m)
 	}
 	n.dead = true
 	for _, c := range leaves {
-		c.dead, c.keys, c.spots = true, nil, nil
+		c.dead, c.spots = true, nil
 	}
 	return true
 }
@@ -436,33 +421,35 @@ func (ix *Index[K]) mergeOne(parent, n *node[K]) bool {
 // Delete removes a key and reports whether it was there, even if its time had
 // passed.
 func (ix *Index[K]) Delete(key K) bool {
-	sh := ix.shard(key)
+	sh, hash := ix.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	at, ok := sh.where[key]
-	if !ok {
+	i := sh.find(key, hash)
+	if i < 0 || sh.slots[i].leaf == nil {
 		return false
 	}
 	var p path[K]
 	ix.crossed.Add(1) // it may come back elsewhere
-	ix.remove(key, at, nil, &p)
-	delete(sh.where, key)
+	ix.remove(&sh.slots[i], nil, &p)
+	sh.drop(i)
+	sh.trim()
 	return true
 }
 
 // Get returns the point of a key.
 func (ix *Index[K]) Get(key K) (p Point, ok bool) {
 	now := ix.ticks()
-	sh := ix.shard(key)
+	sh, hash := ix.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	at, ok := sh.where[key]
-	if !ok {
+	i := sh.find(key, hash)
+	if i < 0 || sh.slots[i].leaf == nil {
 		return Point{}, false
 	}
+	at := &sh.slots[i]
 	var path path[K]
-	leaf := ix.find(at.hash(), &path)
-	s := leaf.spots[leaf.index(key, at)]
+	leaf := ix.holder(at, &path)
+	s := leaf.spots[leaf.index(key, at.at)]
 	leaf.mu.Unlock()
 	if !ix.alive(s.seen, now) {
 		return Point{}, false
@@ -477,7 +464,7 @@ func (ix *Index[K]) Len() int {
 	for i := range ix.shards {
 		sh := &ix.shards[i]
 		sh.mu.Lock()
-		n += len(sh.where)
+		n += sh.len
 		sh.mu.Unlock()
 	}
 	return n
@@ -505,18 +492,26 @@ func (ix *Index[K]) Expire() int {
 func (ix *Index[K]) sweep(sh *shard[K], now uint32) int {
 	n := 0
 	sh.swept = now
-	for key, at := range sh.where {
-		var p path[K]
-		leaf := ix.find(at.hash(), &p)
-		gone := !ix.alive(leaf.spots[leaf.index(key, at)].seen, now)
-		leaf.mu.Unlock()
-		if gone {
-			ix.crossed.Add(1)
-			ix.remove(key, at, nil, &p)
-			delete(sh.where, key)
-			n++
+	for i := 0; i < len(sh.slots); {
+		at := &sh.slots[i]
+		if at.leaf == nil {
+			i++
+			continue
 		}
+		var p path[K]
+		leaf := ix.holder(at, &p)
+		gone := !ix.alive(leaf.spots[leaf.index(at.key, at.at)].seen, now)
+		leaf.mu.Unlock()
+		if !gone {
+			i++
+			continue
+		}
+		ix.crossed.Add(1)
+		ix.remove(at, nil, &p)
+		sh.drop(i) // another key may be in slot i now
+		n++
 	}
+	sh.trim()
 	return n
 }
 
@@ -530,8 +525,10 @@ func (ix *Index[K]) All() iter.Seq2[K, Point] {
 			sh := &ix.shards[i]
 			keys = keys[:0]
 			sh.mu.Lock()
-			for key := range sh.where {
-				keys = append(keys, key)
+			for j := range sh.slots {
+				if sh.slots[j].leaf != nil {
+					keys = append(keys, sh.slots[j].key)
+				}
 			}
 			sh.mu.Unlock()
 			for _, key := range keys {
@@ -552,7 +549,7 @@ func (ix *Index[K]) Cells() iter.Seq2[Cell, int] {
 func (n *node[K]) walk(yield func(Cell, int) bool) bool {
 	if n.kids == nil {
 		n.mu.RLock()
-		count := len(n.keys)
+		count := len(n.spots)
 		n.mu.RUnlock()
 		return count == 0 || yield(cut(n.hash, n.depth), count)
 	}

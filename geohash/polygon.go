@@ -1,6 +1,9 @@
 package geohash
 
-import "math"
+import (
+	"math"
+	"math/bits"
+)
 
 // A Point is a point in degrees.
 type Point struct{ Lat, Lon float64 }
@@ -37,7 +40,8 @@ type line struct{ west, south, east, north float64 } // south and north: latitud
 // A polygon is its edges, moved by full turns so that all that is over longitudes
 // of -180 to 180 is there.
 type polygon struct {
-	lines []line
+	lines       []line
+	meet, below []int32 // of parts
 }
 
 func (p *polygon) addRing(ring []Point) error {
@@ -95,7 +99,7 @@ func (p *polygon) addRing(ring []Point) error {
 const room = 1e-12
 
 // meets reports whether the line has a point in a rectangle.
-func (l line) meets(b Box) bool {
+func (l *line) meets(b *Box) bool {
 	if l.east < b.West || l.west > b.East {
 		return false
 	}
@@ -118,54 +122,96 @@ func (l line) meets(b Box) bool {
 
 // below reports whether the line passes below a point; each longitude belongs to
 // the edges that begin there or lie across it.
-func (l line) below(lat, lon float64) bool {
+func (l *line) below(lat, lon float64) bool {
 	if lon < l.west || lon >= l.east {
 		return false
 	}
 	return l.south+(l.north-l.south)*((lon-l.west)/(l.east-l.west)) < lat
 }
 
-func (p *polygon) contains(lat, lon float64) bool {
-	odd := false
-	for i := range p.lines {
-		if p.lines[i].below(lat, lon) {
-			odd = !odd
-		}
-	}
-	return odd
-}
-
-// An area is a polygon as a region. Cells are asked for from large to small, so
-// the lines that meet a cell are sought among those that meet its parent.
-type area struct {
-	p     *polygon
-	lines map[Cell][]line
+// A part is what of a polygon concerns a cell: the lines that meet it, those below it
+// that share a part of its longitudes, and whether an odd number is below all of it.
+type part struct {
+	meet, below []int32 // numbers of lines
+	odd         bool
 }
 
 func (p *polygon) cover(dst []Cell, maxCells int) []Cell {
-	a := &area{p, map[Cell][]line{}}
-	return appendCover(dst, []Cell{World}, maxCells, a)
+	return new(cover[part]).append(dst, []Cell{p.whole()}, maxCells, p)
 }
 
-func (a *area) relate(c Cell) relation {
-	from := a.p.lines
-	if c != World {
-		from = a.lines[c.Parent(c.Bits()-1)]
-	}
-	b := c.Bounds()
-	wide := Box{b.South - room, b.West - room, b.North + room, b.East + room}
-	var meet []line
-	for _, l := range from {
-		if l.meets(wide) {
-			meet = append(meet, l)
+// whole returns a small cell that contains the polygon.
+func (p *polygon) whole() Cell {
+	low, high := ^uint64(0), uint64(0)
+	for _, l := range p.lines {
+		if l.west < -180 || l.east >= 180 {
+			return World
+		}
+		for _, q := range [2]Point{{l.south, l.west}, {l.north, l.east}} {
+			south, west := max(q.Lat-2*room, -90), max(q.Lon-2*room, -180)
+			north, east := min(q.Lat+2*room, 90), min(q.Lon+2*room, 180-2*room)
+			low = min(low, curve(south, west))
+			high = max(high, curve(north, east))
 		}
 	}
-	switch {
-	case len(meet) > 0:
-		a.lines[c] = meet
-		return partly
-	case a.p.contains((b.South+b.North)/2, (b.West+b.East)/2):
-		return inside
+	return cut(low, min(bits.LeadingZeros64(low^high), MaxBits))
+}
+
+func (p *polygon) relate(c Cell) (relation, part) {
+	all := part{meet: make([]int32, len(p.lines))}
+	for i := range all.meet {
+		all.meet[i] = int32(i)
 	}
-	return outside
+	return p.narrow(&all, c.Bounds())
+}
+
+func (p *polygon) relateHalves(of *part, low, high Cell) (rel [2]relation, s [2]part) {
+	rel[0], s[0] = p.narrow(of, low.Bounds())
+	rel[1], s[1] = p.narrow(of, high.Bounds())
+	return rel, s
+}
+
+// keepBelow notes a line of which what is over the rectangle's longitudes is below it.
+func (s *part) keepBelow(p *polygon, i int32, b *Box) {
+	switch l := &p.lines[i]; {
+	case l.west >= b.East || l.east <= b.West:
+	case l.west <= b.West && l.east >= b.East:
+		s.odd = !s.odd
+	default:
+		p.below = append(p.below, i)
+	}
+}
+
+// narrow returns what concerns a rectangle within that of a part.
+func (p *polygon) narrow(of *part, b Box) (relation, part) {
+	wide := Box{b.South - room, b.West - room, b.North + room, b.East + room}
+	lat, lon := (b.South+b.North)/2, (b.West+b.East)/2
+	s := part{odd: of.odd}
+	n, m := len(p.meet), len(p.below)
+	for _, i := range of.below {
+		s.keepBelow(p, i, &b)
+	}
+	for _, i := range of.meet {
+		switch l := &p.lines[i]; {
+		case l.meets(&wide):
+			p.meet = append(p.meet, i)
+		case l.below(lat, min(max(lon, l.west), math.Nextafter(l.east, l.west))):
+			s.keepBelow(p, i, &b)
+		}
+	}
+	s.meet, s.below = p.meet[n:len(p.meet):len(p.meet)], p.below[m:len(p.below):len(p.below)]
+	if len(s.meet) > 0 {
+		return partly, s
+	}
+	// The middle is as good as any other point.
+	odd := s.odd
+	for _, i := range s.below {
+		if l := &p.lines[i]; lon >= l.west && lon < l.east {
+			odd = !odd
+		}
+	}
+	if odd {
+		return inside, s
+	}
+	return outside, s
 }

@@ -22,7 +22,7 @@ type Query[K comparable] struct {
 type search[K comparable] struct {
 	open  []branchAt[K] // a heap, the nearest first
 	stack []*node[K]
-	near  []candidate[K]
+	near  []spot[K]
 	best  []hit[K] // a heap, the farthest first
 	keys  map[K]struct{}
 }
@@ -30,11 +30,6 @@ type search[K comparable] struct {
 type branchAt[K comparable] struct {
 	h float64
 	n *node[K]
-}
-
-type candidate[K comparable] struct {
-	key K
-	spot
 }
 
 type hit[K comparable] struct {
@@ -125,16 +120,16 @@ func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
 		if !s.sift(b.n, &f) {
 			return false
 		}
-		var last *spot
+		var last *spot[K]
 		var h float64
 		for i := range s.near {
 			c := &s.near[i]
 			if !ix.alive(c.seen, now) {
 				continue
 			}
-			if last == nil || !last.at(&c.spot) {
+			if last == nil || !last.at(c) {
 				h = o.haversine(c.lat, c.lon)
-				last = &c.spot
+				last = c
 			}
 			if h >= worst || q.Within > 0 && metres(h) > q.Within || q.Filter != nil && !q.Filter(c.key) {
 				continue
@@ -215,7 +210,7 @@ func (s *search[K]) sift(n *node[K], f *sieve) bool {
 		p := &n.spots[i]
 		dx, dy, dz := p.x-f.x, p.y-f.y, p.z-f.z
 		if dx*dx+dy*dy+dz*dz <= f.limit {
-			s.near = append(s.near, candidate[K]{n.keys[i], *p})
+			s.near = append(s.near, *p)
 		}
 	}
 	return true

@@ -217,22 +217,30 @@ func cover(b *testing.B) {
 	l, buf := cars(), []geohash.Cell(nil)
 	coverer := &s2.RegionCoverer{MinLevel: 5, MaxLevel: 16, MaxCells: 16}
 	angle := metres / geohash.EarthRadius
+	ours := func(p place) { buf, _ = geohash.CoverCircle(buf[:0], p.lat, p.lon, metres, 16) }
+	theirs := func(p place) s2.CellUnion {
+		centre := s2.PointFromLatLng(s2.LatLngFromDegrees(p.lat, p.lon))
+		return coverer.Covering(s2.CapFromCenterAngle(centre, s1.Angle(angle)))
+	}
+	const sample = 1000
+	var areaOurs, areaTheirs float64
+	for _, p := range l[:sample] {
+		ours(p)
+		areaOurs += area(buf) / (math.Pi * metres * metres * sample)
+		areaTheirs += theirs(p).ExactArea() / (math.Pi * angle * angle * sample)
+	}
 	versus.Run(b, versus.Case{
 		Ours: func(r *versus.Round) {
 			for i := range r.N {
-				p := &l[i%len(l)]
-				buf, _ = geohash.CoverCircle(buf[:0], p.lat, p.lon, metres, 16)
+				ours(l[i%len(l)])
 			}
-			r.Metric(area(buf)/(math.Pi*metres*metres), "area-of-circle")
+			r.Metric(areaOurs, "area-of-circle")
 		},
 		Theirs: func(r *versus.Round) {
-			var u s2.CellUnion
 			for i := range r.N {
-				p := &l[i%len(l)]
-				centre := s2.PointFromLatLng(s2.LatLngFromDegrees(p.lat, p.lon))
-				u = coverer.Covering(s2.CapFromCenterAngle(centre, s1.Angle(angle)))
+				theirs(l[i%len(l)])
 			}
-			r.Metric(u.ExactArea()*geohash.EarthRadius*geohash.EarthRadius/(math.Pi*metres*metres), "area-of-circle")
+			r.Metric(areaTheirs, "area-of-circle")
 		},
 		Goal: 3,
 	})
@@ -271,21 +279,24 @@ func coverPolygon(b *testing.B) {
 		areas[i] = loops[i].Area() * geohash.EarthRadius * geohash.EarthRadius
 	}
 	coverer, buf := &s2.RegionCoverer{MaxLevel: 30, MaxCells: 64}, []geohash.Cell(nil)
+	var areaOurs, areaTheirs float64
+	for i := range l {
+		buf, _ = geohash.CoverPolygon(buf[:0], rings[i], 64)
+		areaOurs += area(buf) / areas[i] / float64(len(l))
+		areaTheirs += coverer.Covering(loops[i]).ExactArea() / loops[i].Area() / float64(len(l))
+	}
 	versus.Run(b, versus.Case{
 		Ours: func(r *versus.Round) {
-			sum := 0.0
 			for i := range r.N {
 				buf, _ = geohash.CoverPolygon(buf[:0], rings[i%len(l)], 64)
-				sum = area(buf) / areas[i%len(l)]
 			}
-			r.Metric(sum, "area-of-polygon")
+			r.Metric(areaOurs, "area-of-polygon")
 		},
 		Theirs: func(r *versus.Round) {
-			var u s2.CellUnion
 			for i := range r.N {
-				u = coverer.Covering(loops[i%len(l)])
+				coverer.Covering(loops[i%len(l)])
 			}
-			r.Metric(u.ExactArea()*geohash.EarthRadius*geohash.EarthRadius/areas[(r.N-1)%len(l)], "area-of-polygon")
+			r.Metric(areaTheirs, "area-of-polygon")
 		},
 		Goal: 1,
 	})
@@ -315,29 +326,57 @@ func step(r *rand.Rand, p place) place {
 	return place{p.lat + (r.Float64()-0.5)*1e-3, p.lon + (r.Float64()-0.5)*1e-3}
 }
 
-// move reports a new position. The tree has to be told the old one, for which its
-// users keep a map; here, a slice gives it for nothing.
+// A report says where a car was and where it is now.
+type report struct {
+	car      int64
+	from, to place
+}
+
+// move reads new positions off a list, to the end and back again. The tree has to be
+// told the old one too, for which its users keep a map; here the list tells it for
+// nothing.
 func move(b *testing.B, l []place) {
 	ix, tree := newIndex(b, l), newTree(l)
-	mine, theirs := slices.Clone(l), slices.Clone(l)
-	r1, r2 := rand.New(rand.NewPCG(5, 5)), rand.New(rand.NewPCG(5, 5))
+	random, now := rand.New(rand.NewPCG(5, 5)), slices.Clone(l)
+	reports := make([]report, 1<<21)
+	for i := range reports {
+		car := random.IntN(len(l))
+		to := step(random, now[car])
+		reports[i] = report{int64(car), now[car], to}
+		now[car] = to
+	}
+	pass := func(do func(r *report, back bool)) func(*versus.Round) {
+		i, back := 0, false
+		return func(r *versus.Round) {
+			for range r.N {
+				if back {
+					i--
+				}
+				do(&reports[i], back)
+				if !back {
+					i++
+				}
+				if i == len(reports) || i == 0 {
+					back = !back
+				}
+			}
+		}
+	}
 	versus.Run(b, versus.Case{
-		Ours: func(r *versus.Round) {
-			for range r.N {
-				i := r1.IntN(len(mine))
-				mine[i] = step(r1, mine[i])
-				_ = ix.Put(int64(i), mine[i].lat, mine[i].lon)
+		Ours: pass(func(r *report, back bool) {
+			to := &r.to
+			if back {
+				to = &r.from
 			}
-		},
-		Theirs: func(r *versus.Round) {
-			for range r.N {
-				i := r2.IntN(len(theirs))
-				from, to := theirs[i], step(r2, theirs[i])
-				o, n := [2]float64{from.lon, from.lat}, [2]float64{to.lon, to.lat}
-				tree.Replace(o, o, int64(i), n, n, int64(i))
-				theirs[i] = to
+			_ = ix.Put(r.car, to.lat, to.lon)
+		}),
+		Theirs: pass(func(r *report, back bool) {
+			o, n := [2]float64{r.from.lon, r.from.lat}, [2]float64{r.to.lon, r.to.lat}
+			if back {
+				o, n = n, o
 			}
-		},
+			tree.Replace(o, o, r.car, n, n, r.car)
+		}),
 		Goal: 4,
 	})
 }
