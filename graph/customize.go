@@ -16,14 +16,14 @@ type Metric struct {
 }
 
 // A cost is what an arc of the hierarchy costs from its tail up to its head, and down
-// again. In the pages of vias it is what the two consist of: an arc of the graph, marked
-// with viaInput, or two arcs from a node below both ends, the first of which, to the
-// arc's tail, stands here; none if the weight is Inf.
+// again. In the pages of vias it is what the two consist of: an arc of the graph or,
+// marked with viaShortcut, two arcs from a node below both ends, the first of which, to
+// the arc's tail, stands here.
 type cost struct{ up, down uint32 }
 
 const (
-	viaInput   = 1 << 31
-	weightBits = 10 // a page of the graph's weights has 1,024
+	viaShortcut = 1 << 31
+	weightBits  = 10 // a page of the graph's weights has 1,024
 )
 
 // Customize gives the hierarchy these weights, one for each arc of the graph in the order
@@ -136,8 +136,9 @@ type bench struct {
 	at []both // by depth
 }
 
-// A both is a cost and what it consists of.
-type both struct{ up, down, viaUp, viaDown uint32 }
+// A both is the costs of an arc, each with what it consists of in the lower half: so the
+// least of several is the cheapest and, of equal ones, always the same.
+type both struct{ up, down uint64 }
 
 func newBench(t *Topology) *bench { return &bench{at: make([]both, t.height)} }
 
@@ -152,40 +153,39 @@ func (w *bench) node(m *Metric, r uint32) {
 	depth := t.depth[p.first:p.end]
 	at := w.at
 	for _, d := range depth {
-		at[d] = both{Inf, Inf, none, none}
+		at[d] = both{Inf<<32 | none, Inf<<32 | none}
 	}
 	for _, in := range t.in[t.inFirst[r]:t.inFirst[r+1]] {
-		c := m.Weight(in.arc)
+		c := uint64(m.Weight(in.arc))<<32 | uint64(in.arc)
 		b := &at[t.depth[in.slot>>1]]
 		if in.slot&1 == 0 {
-			if c < b.up {
-				b.up, b.viaUp = c, in.arc|viaInput
-			}
-		} else if c < b.down {
-			b.down, b.viaDown = c, in.arc|viaInput
+			b.up = min(b.up, c)
+		} else {
+			b.down = min(b.down, c)
 		}
 	}
 	mask := uint32(1)<<t.pageBits - 1
 	for _, l := range t.low[t.lowFirst[r]:t.lowFirst[r+1]] {
-		end := t.nodes[l.node].end
+		over := t.depth[l.arc+1 : l.end]
+		if len(over) == 0 {
+			continue
+		}
 		page := m.pages[l.arc>>t.pageBits]
 		c := page[l.arc&mask]
-		rest := page[l.arc&mask+1:][:end-l.arc-1]
-		over := t.depth[l.arc+1 : end]
-		over = over[:len(rest)]
+		up := uint64(c.down)<<32 | uint64(l.arc|viaShortcut)
+		down := uint64(c.up)<<32 | uint64(l.arc|viaShortcut)
+		rest := page[l.arc&mask+1:][:len(over)]
 		for i := range rest {
 			b := &at[over[i]]
-			if s := c.down + rest[i].up; s < b.up {
-				b.up, b.viaUp = s, l.arc
-			}
-			if s := c.up + rest[i].down; s < b.down {
-				b.down, b.viaDown = s, l.arc
-			}
+			b.up = min(b.up, up+uint64(rest[i].up)<<32)
+			b.down = min(b.down, down+uint64(rest[i].down)<<32)
 		}
 	}
 	row, via := t.row(m.pages, p), t.row(m.vias, p)
+	via = via[:len(row)]
+	depth = depth[:len(row)]
 	for i, d := range depth {
 		b := &at[d]
-		row[i], via[i] = cost{b.up, b.down}, cost{b.viaUp, b.viaDown}
+		row[i], via[i] = cost{uint32(b.up >> 32), uint32(b.down >> 32)}, cost{uint32(b.up), uint32(b.down)}
 	}
 }

@@ -3,11 +3,13 @@ package graph
 import (
 	"compress/gzip"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // roadFile opens a gzipped file in the folder that ASHLAR_ROADS names.
@@ -85,4 +87,59 @@ func TestTrial(t *testing.T) {
 		q.Distance(x, y)
 	}
 	t.Log("query", time.Since(at)/20000)
+}
+
+func BenchmarkNewYork(b *testing.B) {
+	g, w := newYork(b)
+	var order []NodeID
+	if f, err := os.ReadFile("/tmp/ny.order"); err == nil {
+		order = unsafe.Slice((*uint32)(unsafe.Pointer(&f[0])), len(f)/4)
+	}
+	topo, err := Dissect(context.Background(), g, &Options{Order: order})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if order == nil {
+		o := topo.Order()
+		os.WriteFile("/tmp/ny.order", unsafe.Slice((*byte)(unsafe.Pointer(&o[0])), 4*len(o)), 0o644)
+	}
+	m, _ := topo.Customize(w)
+	s, _ := NewSearch(g, w)
+	rng := splitmix(42)
+	qs := make([][2]uint32, 1<<14)
+	for i := range qs {
+		qs[i] = [2]uint32{uint32(rng.n(g.Nodes())), uint32(rng.n(g.Nodes()))}
+	}
+	b.Run("bidirectional", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			s.Bidirectional(qs[i%len(qs)][0], qs[i%len(qs)][1])
+			i++
+		}
+	})
+	q := m.NewQuery()
+	b.Run("distance", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			q.Distance(qs[i%len(qs)][0], qs[i%len(qs)][1])
+			i++
+		}
+	})
+	b.Run("path", func(b *testing.B) {
+		i := 0
+		var p []ArcID
+		for b.Loop() {
+			q.Distance(qs[i%len(qs)][0], qs[i%len(qs)][1])
+			p = q.AppendPath(p[:0])
+			i++
+		}
+	})
+	for k := range 2 {
+		topo.workers = k + 1
+		b.Run(fmt.Sprint("customize", k+1), func(b *testing.B) {
+			for b.Loop() {
+				topo.Customize(w)
+			}
+		})
+	}
 }

@@ -40,6 +40,7 @@ type Topology struct {
 	pageBits    uint
 	maxDegree   int
 	fingerprint uint64
+	updates     updates
 }
 
 // A place is what a query needs of a node.
@@ -49,8 +50,9 @@ type place struct {
 	depth      uint32 // how many nodes are above it in the tree
 }
 
-// A lower is an arc seen from its head.
-type lower struct{ node, arc uint32 }
+// A lower is an arc seen from its head, and where the arcs of its tail end: the arcs
+// between lead from the tail to nodes above the head.
+type lower struct{ arc, end uint32 }
 
 // An input is an arc of the graph seen from the arc of the hierarchy that stands for it.
 type input struct{ slot, arc uint32 }
@@ -247,15 +249,15 @@ func (t *Topology) lay(first, heads []uint32) {
 	to := slices.Clone(t.lowFirst)
 	for r := range n {
 		for _, v := range heads[first[r]:first[r+1]] {
-			t.low[to[v]].node = uint32(r)
+			t.low[to[v]].arc = uint32(r) // for now
 			to[v]++
 		}
 	}
 	for r := range n {
 		for i := t.lowFirst[r]; i < t.lowFirst[r+1]; i++ {
 			l := &t.low[i]
-			p := &t.nodes[l.node]
-			l.arc = p.end
+			p := &t.nodes[l.arc]
+			*l = lower{p.end, p.first + first[l.arc+1] - first[l.arc]}
 			t.head[p.end] = uint32(r)
 			p.end++
 		}

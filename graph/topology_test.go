@@ -141,6 +141,9 @@ func TestDistance(t *testing.T) {
 			if got, err := q.Distance(s, u); err != nil || got != want {
 				t.Fatalf("seed %d: Distance(%d, %d) = %d, %v, want %d", seed, s, u, got, err, want)
 			}
+			if err := checkPath(g, m.Weight, s, u, want, q.AppendPath(nil)); err != nil {
+				t.Fatalf("seed %d: path from %d to %d: %v", seed, s, u, err)
+			}
 			ways := []func(s, t NodeID) (uint32, error){search.Distance, search.Bidirectional}
 			if g.located() {
 				ways = append(ways, search.AStar)

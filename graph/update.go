@@ -1,0 +1,301 @@
+package graph
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// A Change gives an arc another weight; [Inf] closes it.
+type Change struct {
+	Arc    ArcID
+	Weight uint32
+}
+
+// Update returns the metric with some weights changed, exactly as if [Topology.Customize]
+// had been called with all of them; m stays as it is. If an arc is changed twice, the
+// last change holds. An arc or a weight out of range gives an error wrapping
+// [ErrInvalid], and then nothing is changed.
+//
+// Only the shortcuts that a change concerns are worked out again, from the lowest up, and
+// only the pages on which they stand are copied: m and the new metric share the rest. A
+// change of one arc takes a few dozen microseconds. Of very many at once Update makes a
+// new metric as Customize does.
+func (m *Metric) Update(changes []Change) (*Metric, error) {
+	for i, c := range changes {
+		if int64(c.Arc) >= int64(m.t.g.Arcs()) {
+			return nil, fmt.Errorf("%w: change %d: arc %d, arcs end at %d", ErrInvalid, i, c.Arc, m.t.g.Arcs())
+		}
+		if c.Weight > Inf {
+			return nil, fmt.Errorf("%w: change %d: weight %d of arc %d, above %d", ErrInvalid, i, c.Weight, c.Arc, uint32(Inf))
+		}
+	}
+	if len(changes) == 0 {
+		return m, nil
+	}
+	next := &Metric{t: m.t, weights: slices.Clone(m.weights)}
+	var own uint32 // the last page that was copied
+	owned := make([]bool, len(m.weights))
+	for _, c := range changes {
+		if own = c.Arc >> weightBits; !owned[own] {
+			owned[own] = true
+			next.weights[own] = slices.Clone(next.weights[own])
+		}
+		next.weights[own][c.Arc&(1<<weightBits-1)] = c.Weight
+	}
+	u := m.t.updates.Get()
+	defer m.t.updates.Put(u)
+	if !u.run(m, next, changes) {
+		next.customize()
+	}
+	return next, nil
+}
+
+// An update carries changes up through a hierarchy.
+type update struct {
+	old, m *Metric
+	own    []bool // pages of m that are not of old
+	queue  heap   // of arcs by the ranks of their tails; the node is the arc and a bit, 1 if its costs must be found anew
+	arcs   []uint32
+	work   int // how many costs were looked at
+}
+
+// updates keeps the memory of updates.
+type updates struct{ pool sync.Pool }
+
+func (p *updates) Get() *update {
+	if u, ok := p.pool.Get().(*update); ok {
+		return u
+	}
+	return new(update)
+}
+
+func (p *updates) Put(u *update) {
+	u.old, u.m = nil, nil
+	p.pool.Put(u)
+}
+
+// run returns false, with m undone, if it is less work to begin anew.
+func (u *update) run(old, m *Metric, changes []Change) bool {
+	t := old.t
+	limit := t.costly()
+	u.old, u.m, u.work = old, m, 0
+	u.queue = u.queue[:0]
+	m.pages, m.vias = slices.Clone(old.pages), slices.Clone(old.vias)
+	u.own = resize(u.own, len(m.pages))
+	clear(u.own)
+	for _, c := range changes {
+		s := t.slot[c.Arc]
+		if s == none {
+			continue
+		}
+		tail := min(t.rank[t.g.tail[c.Arc]], t.rank[t.g.head[c.Arc]])
+		u.offer(tail, s, m.Weight(c.Arc), c.Arc)
+	}
+	for len(u.queue) > 0 {
+		r := u.queue[0].key
+		p := &t.nodes[r]
+		u.arcs = u.arcs[:0]
+		for len(u.queue) > 0 && u.queue[0].key == r {
+			u.arcs = append(u.arcs, u.queue.pop().node)
+		}
+		slices.Sort(u.arcs)
+		// All of them first: the ways over this node take two.
+		k := 0
+		for i, a := range u.arcs {
+			if i+1 < len(u.arcs) && u.arcs[i+1]>>1 == a>>1 {
+				continue // the bit comes last
+			}
+			e := a >> 1
+			if a&1 != 0 {
+				u.recompute(r, e)
+			}
+			if *t.one(old.pages, e) != *t.one(m.pages, e) {
+				u.arcs[k] = e
+				k++
+			}
+		}
+		for _, e := range u.arcs[:k] {
+			u.spread(p, e)
+		}
+		if u.work > limit {
+			return false
+		}
+	}
+	return true
+}
+
+// costly is how much work in an update is about as much as a customization.
+func (t *Topology) costly() int { return t.arcs }
+
+// edit returns the costs of an arc and what they consist of, to be changed.
+func (u *update) edit(e uint32) (c, via *cost) {
+	t := u.m.t
+	i := e >> t.pageBits
+	if !u.own[i] {
+		u.own[i] = true
+		u.m.pages[i], u.m.vias[i] = slices.Clone(u.m.pages[i]), slices.Clone(u.m.vias[i])
+	}
+	return t.one(u.m.pages, e), t.one(u.m.vias, e)
+}
+
+// offer says that a way along the slot now costs c. If that is less than known, it is
+// taken; if it was the one taken before and costs more now, the arc waits to be found
+// anew.
+func (u *update) offer(tail, slot, c, via uint32) {
+	t := u.m.t
+	e := slot >> 1
+	u.work++
+	was, by := *t.one(u.m.pages, e), *t.one(u.m.vias, e)
+	w, v := was.up, by.up
+	if slot&1 != 0 {
+		w, v = was.down, by.down
+	}
+	switch before, now := uint64(w)<<32|uint64(v), uint64(c)<<32|uint64(via); {
+	case now < before:
+		pc, pv := u.edit(e)
+		if slot&1 == 0 {
+			pc.up, pv.up = c, via
+		} else {
+			pc.down, pv.down = c, via
+		}
+		u.queue.push(entry{tail, e << 1})
+	case v == via && now != before:
+		u.queue.push(entry{tail, e<<1 | 1})
+	}
+}
+
+// recompute finds the costs of an arc of rank r from all ways.
+func (u *update) recompute(r, e uint32) {
+	t, m := u.m.t, u.m
+	b := both{Inf<<32 | none, Inf<<32 | none}
+	in := t.in[t.inFirst[r]:t.inFirst[r+1]]
+	i, _ := slices.BinarySearchFunc(in, e<<1, func(in input, s uint32) int { return cmp.Compare(in.slot, s) })
+	for ; i < len(in) && in[i].slot>>1 == e; i++ {
+		c := uint64(m.Weight(in[i].arc))<<32 | uint64(in[i].arc)
+		if in[i].slot&1 == 0 {
+			b.up = min(b.up, c)
+		} else {
+			b.down = min(b.down, c)
+		}
+	}
+	h := t.head[e]
+	below, above := t.low[t.lowFirst[r]:t.lowFirst[r+1]], t.low[t.lowFirst[h]:t.lowFirst[h+1]]
+	u.work += len(below) / 4
+	over := func(x, y uint32) { // the arcs from a node below to both ends
+		c, d := t.one(m.pages, x), t.one(m.pages, y)
+		b.up = min(b.up, (uint64(c.down)+uint64(d.up))<<32|uint64(x|viaShortcut))
+		b.down = min(b.down, (uint64(c.up)+uint64(d.down))<<32|uint64(x|viaShortcut))
+		u.work++
+	}
+	// The nodes below both, in the order of their arcs.
+	j := 0
+	for _, l := range below {
+		if len(above)-j > 8*len(below) {
+			k, _ := slices.BinarySearchFunc(above[j:], l.arc, func(l lower, e uint32) int { return cmp.Compare(l.arc, e) })
+			j += k
+		}
+		for j < len(above) && above[j].arc <= l.arc {
+			j++
+		}
+		if j == len(above) {
+			break
+		}
+		if above[j].arc < l.end {
+			over(l.arc, above[j].arc)
+		}
+	}
+	c, via := cost{uint32(b.up >> 32), uint32(b.down >> 32)}, cost{uint32(b.up), uint32(b.down)}
+	if c != *t.one(m.pages, e) || via != *t.one(m.vias, e) {
+		pc, pv := u.edit(e)
+		*pc, *pv = c, via
+	}
+}
+
+// spread offers the ways that lead along an arc of a node and another of its arcs.
+func (u *update) spread(p *place, e uint32) {
+	t, m := u.m.t, u.m
+	was, c := *t.one(u.old.pages, e), *t.one(m.pages, e)
+	row, before := t.row(m.pages, p), t.row(u.old.pages, p)
+	head := t.head[p.first:p.end]
+	at := e - p.first
+	// Ways that are closed before and after concern nobody.
+	live := func(was, now, other, otherNow uint32) bool {
+		return was != now && min(was, now)+min(other, otherNow) <= Inf
+	}
+	h := head[at]
+	for i := range at {
+		b, d := before[i], row[i]
+		up, down := live(was.up, c.up, b.down, d.down), live(was.down, c.down, b.up, d.up)
+		if !up && !down {
+			continue
+		}
+		tail := head[i]
+		s := t.find(tail, h) << 1
+		via := p.first + i | viaShortcut
+		if up {
+			u.offer(tail, s, d.down+c.up, via)
+		}
+		if down {
+			u.offer(tail, s|1, d.up+c.down, via)
+		}
+	}
+	q := &t.nodes[h]
+	k := q.first
+	for i := at + 1; i < uint32(len(row)); i++ {
+		b, d := before[i], row[i]
+		up, down := live(was.down, c.down, b.up, d.up), live(was.up, c.up, b.down, d.down)
+		if !up && !down {
+			continue
+		}
+		for t.head[k] != head[i] {
+			k++
+		}
+		if up {
+			u.offer(h, k<<1, c.down+d.up, e|viaShortcut)
+		}
+		if down {
+			u.offer(h, k<<1|1, c.up+d.down, e|viaShortcut)
+		}
+	}
+}
+
+// A Live is the metric of the moment, for readers that go on while it changes. It is safe
+// for concurrent use by multiple goroutines.
+type Live struct {
+	mu      sync.Mutex // held by writers
+	current atomic.Pointer[Metric]
+}
+
+// NewLive returns a Live whose metric is m.
+func NewLive(m *Metric) *Live {
+	l := new(Live)
+	l.current.Store(m)
+	return l
+}
+
+// Metric returns the metric of the moment. It never waits. What it returns does not
+// change: questions that belong together are asked of one metric.
+func (l *Live) Metric() *Metric { return l.current.Load() }
+
+// Apply makes the changes, by [Metric.Update], and shows the new metric to readers that
+// ask from now on. Writers wait for one another. On an error nothing is changed.
+func (l *Live) Apply(changes []Change) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m, err := l.current.Load().Update(changes)
+	if err == nil {
+		l.current.Store(m)
+	}
+	return err
+}
+
+// Replace makes m the metric of the moment, such as one with all weights new. Changes
+// applied before are those of the metric that is replaced.
+func (l *Live) Replace(m *Metric) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.current.Store(m)
+}
