@@ -1,6 +1,11 @@
 package trie
 
-import "bytes"
+import (
+	"bytes"
+	"encoding/binary"
+	"math"
+	"slices"
+)
 
 // A Hit is a term that was found, by its place in one image. What it is called and
 // weighs is for that image to say.
@@ -31,7 +36,8 @@ type Cursor struct {
 }
 
 // A place is a range of terms with a common prefix; if it is that of a node, or of a
-// prefix in the middle of a node's, node is its number, and -1 otherwise.
+// prefix in the middle of a node's, node is its number, and otherwise negative: -1, or
+// less where it is known where the text of the first is.
 type place struct{ node, lo, hi int32 }
 
 const backSteps = 32
@@ -123,26 +129,88 @@ func (c *Cursor) Top(dst []Hit) []Hit {
 // top appends up to k ≤ m.k of the best of a place.
 func (m *Image) top(dst []Hit, at place, k int) []Hit {
 	size := int(at.hi - at.lo)
-	if at.node >= 0 {
-		for j := range min(k, size) {
-			dst = append(dst, Hit(packed(m.section[secLists], int(at.node)*m.k+j, m.bits)))
-		}
+	switch {
+	case at.node >= 0:
+		return m.list(dst, int(at.node), min(k, size))
+	case size <= few && size <= k:
+		return m.fewRanked(dst, at, size)
+	default:
+		var room [256]uint64
+		return m.ranked(dst, room[:min(size, len(room))], at, k)
+	}
+}
+
+// few terms are ranked by comparing each with each, which needs no branch that a
+// processor would guess wrongly every other time.
+const few = 16
+
+// fewRanked appends n terms from a place on by their ranks: each comes behind as many as
+// have a lower one.
+func (m *Image) fewRanked(dst []Hit, at place, n int) []Hit {
+	p, b := m.section[secRanks], m.bits
+	bit := uint(at.lo) * b
+	if n <= 0 || (bit+uint(n-1)*b)/8+8 > uint(len(p)) {
 		return dst
 	}
-	// A few terms, sorted by insertion.
-	var ranks [256]int32
-	begin := len(dst)
-	for pos := at.lo; pos < at.hi && pos-at.lo < int32(len(ranks)); pos++ {
-		r := int32(m.rank(int(pos)))
-		dst = append(dst, Hit(pos))
-		found := dst[begin:]
-		i := len(found) - 1
-		for ; i > 0 && ranks[i-1] > r; i-- {
-			ranks[i], found[i] = ranks[i-1], found[i-1]
+	var ranks, lower [few]uint64
+	mask := uint64(1)<<b - 1
+	for i := range n {
+		r := binary.LittleEndian.Uint64(p[bit/8:]) >> (bit % 8) & mask
+		bit += b
+		before := uint64(0)
+		for j, x := range ranks[:i&(few-1)] {
+			less := (x - r) >> 63 // 1 if x < r
+			before += less
+			lower[j] += 1 - less
 		}
-		ranks[i], found[i] = r, Hit(pos)
+		ranks[i&(few-1)], lower[i&(few-1)] = r, before
 	}
-	return dst[:begin+min(k, len(dst)-begin)]
+	begin := len(dst)
+	dst = slices.Grow(dst, n)[:begin+n]
+	for i, place := range lower[:n] {
+		dst[begin+int(place)] = Hit(at.lo) + Hit(i)
+	}
+	return dst
+}
+
+// list appends the first n of a node's list.
+func (m *Image) list(dst []Hit, node, n int) []Hit {
+	p, b := m.section[secLists], m.bits
+	at := uint(node) * uint(m.k) * b // in bits
+	if n <= 0 || (at+uint(n-1)*b)/8+8 > uint(len(p)) {
+		return dst
+	}
+	begin := len(dst)
+	dst = slices.Grow(dst, n)[:begin+n]
+	mask := uint64(1)<<b - 1
+	for i := range dst[begin:] {
+		dst[begin+i] = Hit(binary.LittleEndian.Uint64(p[at/8:]) >> (at % 8) & mask)
+		at += b
+	}
+	return dst
+}
+
+// ranked appends the best of len(keys) terms from a place on, sorted by insertion.
+func (m *Image) ranked(dst []Hit, keys []uint64, at place, k int) []Hit {
+	p, b := m.section[secRanks], m.bits
+	bit := uint(at.lo) * b
+	if len(keys) == 0 || (bit+uint(len(keys)-1)*b)/8+8 > uint(len(p)) {
+		return dst
+	}
+	mask := uint64(1)<<b - 1
+	for n := range keys {
+		key := binary.LittleEndian.Uint64(p[bit/8:])>>(bit%8)&mask<<32 | uint64(uint32(at.lo)+uint32(n))
+		bit += b
+		i := n
+		for ; i > 0 && keys[i-1] > key; i-- {
+			keys[i] = keys[i-1]
+		}
+		keys[i] = key
+	}
+	for _, key := range keys[:min(k, len(keys))] {
+		dst = append(dst, Hit(uint32(key)))
+	}
+	return dst
 }
 
 // step returns the place of the prefix of length depth at a place and one more byte.
@@ -165,8 +233,8 @@ func (m *Image) step(at place, depth int, b byte) (place, bool) {
 	before := bytes.Count(sizes[:i], []byte{0}) // children before it that are nodes
 	if sizes[i] == 0 {
 		next := n.first + before
-		child := m.node(next)
-		return place{int32(next), int32(child.lo), int32(child.hi)}, child.hi > child.lo
+		lo, hi := m.bounds(next)
+		return place{int32(next), int32(lo), int32(hi)}, hi > lo
 	}
 	lo, from := n.lo, 0
 	if n.terminal {
@@ -174,7 +242,7 @@ func (m *Image) step(at place, depth int, b byte) (place, bool) {
 	}
 	if before > 0 {
 		from = bytes.LastIndexByte(sizes[:i], 0) + 1
-		lo = m.node(n.first + before - 1).hi
+		_, lo = m.bounds(n.first + before - 1)
 	}
 	for _, s := range sizes[from:i] {
 		lo += int(s)
@@ -185,19 +253,26 @@ func (m *Image) step(at place, depth int, b byte) (place, bool) {
 
 // narrow returns the part of a place without a node whose terms go on with b after
 // depth bytes. It reads how much each term shares with the one before: the byte at
-// depth can only change where that is not more than depth.
+// depth can only change where that is not more than depth. The first term of a place
+// shares less than that with the one before, which has another prefix: so its own text
+// has the byte, and where that is known nothing before it is read.
 func (m *Image) narrow(at place, depth int, b byte) (place, bool) {
 	lo, hi := int(at.lo), int(at.hi)
 	text := m.section[secText]
+	pos, next := lo, at.text()
+	if next < 0 || lo%perBlock == 0 {
+		pos = lo &^ (perBlock - 1)
+	}
 	out, found := place{node: -1}, false
-	c, next := -1, 0
-	for pos := lo &^ (perBlock - 1); pos < hi; pos++ {
+	c := -1
+	for ; pos < hi; pos++ {
 		if pos%perBlock == 0 {
 			next, c = m.blockAt(pos/perBlock), -1
 		}
 		if uint(next) >= uint(len(text)) {
 			return place{}, false
 		}
+		begin := next
 		shared, follow := int(text[next]&15), int(text[next]>>4)
 		if next++; shared == 15 || follow == 15 {
 			shared, follow, next = long(text, next, shared, follow)
@@ -213,7 +288,7 @@ func (m *Image) narrow(at place, depth int, b byte) (place, bool) {
 		}
 		if c == int(b) {
 			if !found {
-				out.lo, found = int32(pos), true
+				out, found = placeAt(pos, begin), true
 			}
 			out.hi = int32(pos + 1)
 		} else if found || c > int(b) {
@@ -222,6 +297,17 @@ func (m *Image) narrow(at place, depth int, b byte) (place, bool) {
 	}
 	return out, found
 }
+
+// placeAt returns the place from a term on whose text is known to be at next.
+func placeAt(pos, next int) place {
+	if next > math.MaxInt32-2 {
+		return place{node: -1, lo: int32(pos)}
+	}
+	return place{node: int32(-2 - next), lo: int32(pos)}
+}
+
+// text returns where the text of a place's first term is, negative if that is not known.
+func (at place) text() int { return -2 - int(at.node) }
 
 // byteAt returns a byte of a term.
 func (m *Image) byteAt(pos, depth int) (b byte, ok bool) {

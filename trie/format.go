@@ -182,6 +182,19 @@ func (m *Image) node(i int) (n node) {
 	return n
 }
 
+// bounds returns the terms of node i, none if they cannot be relied on.
+func (m *Image) bounds(i int) (lo, hi int) {
+	if i < 0 || i >= m.nodes {
+		return 0, 0
+	}
+	p := m.section[secNodes][i*nodeSize:][:nodeSize]
+	lo, hi = int(binary.LittleEndian.Uint32(p)), int(binary.LittleEndian.Uint32(p[4:]))
+	if lo > hi || hi > m.n {
+		return 0, 0
+	}
+	return lo, hi
+}
+
 // rank returns the rank of a position.
 func (m *Image) rank(pos int) int { return packed(m.section[secRanks], pos, m.bits) }
 

@@ -158,6 +158,48 @@ func (w *walk) row(r rune) {
 	w.least[i] = least
 }
 
+// A byteSet is some of the 256 bytes.
+type byteSet [4]uint64
+
+func (s *byteSet) add(c byte)      { s[c>>6] |= 1 << (c & 63) }
+func (s *byteSet) has(c byte) bool { return s[c>>6]>>(c&63)&1 != 0 }
+
+var anyByte = byteSet{1<<64 - 1, 1<<64 - 1, 1<<64 - 1, 1<<64 - 1}
+
+// next returns the bytes with which the path may go on to come nearer than nearest.
+// Where no edit is left that is no matter of distances any more: the next character is
+// one of the query's that follow where the path has got to, or one that ends a swap.
+func (w *walk) next(nearest int) (set byteSet) {
+	i, most := len(w.runes), min(w.edits, nearest-1)
+	if w.whole < len(w.path) || int(w.least[i]) < most {
+		return anyByte
+	}
+	for j := max(0, i-w.edits); j < min(len(w.query), i+w.edits+1); j++ {
+		if int(w.rows[i][j]) <= most {
+			set.add(firstByte(w.query[j]))
+		}
+	}
+	for j := max(2, i+1-w.edits); i > 0 && j <= min(len(w.query), i+1+w.edits); j++ {
+		if w.query[j-1] == w.runes[i-1] && int(w.rows[i-1][j-2]) < most {
+			set.add(firstByte(w.query[j-2]))
+		}
+	}
+	return set
+}
+
+// firstByte returns that of a character's encoding.
+func firstByte(r rune) byte {
+	switch {
+	case r < utf8.RuneSelf:
+		return byte(r)
+	case r >= 0x110000:
+		return byte(r - 0x110000)
+	}
+	var p [utf8.UTFMax]byte
+	utf8.EncodeRune(p[:], r)
+	return p[0]
+}
+
 // cut goes back to a prefix of n bytes, of whole characters and whole bytes as given.
 func (w *walk) cut(n, runes, whole int) {
 	w.path, w.runes, w.whole = w.path[:n], w.runes[:runes], whole
@@ -195,20 +237,36 @@ func (w *walk) place(at place, nearest int) {
 			}
 		}
 	}
-	lo, next := node.lo, node.first
-	if node.terminal {
-		lo++
-	}
 	sizes := w.m.section[secSizes][node.child:][:node.children]
 	base, baseRunes, baseWhole := len(w.path), len(w.runes), w.whole
+	follow := w.next(nearest)
+	// Where a child's terms begin: so many behind those of the last child that is a node,
+	// which is only looked at if one is asked for that is none.
+	next, behind := node.first, 0
+	if node.terminal {
+		behind++
+	}
 	for i, c := range node.labelBytes {
-		child := place{-1, int32(lo), int32(min(lo+int(sizes[i]), w.m.n))}
-		if sizes[i] == 0 {
-			sub := w.m.node(next)
-			child = place{int32(next), int32(sub.lo), int32(sub.hi)}
-			next++
+		size := int(sizes[i])
+		before := behind
+		if behind += size; size == 0 {
+			next, behind = next+1, 0
 		}
-		lo = int(child.hi)
+		if !follow.has(c) {
+			continue
+		}
+		var child place
+		if size == 0 {
+			lo, hi := w.m.bounds(next - 1)
+			child = place{int32(next - 1), int32(lo), int32(hi)}
+		} else {
+			lo := node.lo
+			if next > node.first {
+				_, lo = w.m.bounds(next - 1)
+			}
+			lo = min(lo+before, w.m.n)
+			child = place{-1, int32(lo), int32(min(lo+size, w.m.n))}
+		}
 		if near, ok := w.look(c, child, nearest); ok {
 			w.place(child, near)
 		}
@@ -232,8 +290,12 @@ func (w *walk) look(c byte, at place, nearest int) (int, bool) {
 func (w *walk) terms(at place, nearest int) {
 	n, runes, whole := len(w.path), len(w.runes), w.whole
 	t := w.m.termsAt(w.text[:0], int(at.lo))
+	follow := w.next(nearest)
 	for pos := at.lo; pos < at.hi && w.left >= 0 && t.next(); pos++ {
 		w.left--
+		if n < len(t.text) && !follow.has(t.text[n]) {
+			continue
+		}
 		near := nearest
 		for _, c := range t.text[min(n, len(t.text)):] {
 			var ok bool
