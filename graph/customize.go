@@ -10,13 +10,13 @@ import (
 // concurrent use by multiple goroutines.
 type Metric struct {
 	t       *Topology
-	pages   [][]cost   // by the arcs of the hierarchy
-	vias    [][]cost   // of each arc: what is behind its weights
-	weights [][]uint32 // of the arcs of the graph, in pages of their own
+	costs   book[cost]   // of the arcs of the hierarchy
+	vias    book[cost]   // of each arc: what its costs consist of
+	weights book[uint32] // of the arcs of the graph
 }
 
 // A cost is what an arc of the hierarchy costs from its tail up to its head, and down
-// again. In the pages of vias it is what the two consist of: an arc of the graph or,
+// again. Among the vias it is what the two consist of: an arc of the graph or,
 // marked with viaShortcut, two arcs from a node below both ends, the first of which, to
 // the arc's tail, stands here.
 type cost struct{ up, down uint32 }
@@ -39,49 +39,23 @@ func (t *Topology) Customize(weights []uint32) (*Metric, error) {
 	m := &Metric{t: t}
 	all := make([]uint32, len(weights))
 	copy(all, weights)
-	m.weights = paged(all, weightBits)
+	m.weights = newBook(all, weightBits)
 	m.customize()
 	return m, nil
-}
-
-// paged cuts s into pages.
-func paged[T any](s []T, bits uint) [][]T {
-	size := 1 << bits
-	pages := make([][]T, 0, (len(s)+size-1)/size)
-	for len(s) > size {
-		pages = append(pages, s[:size:size])
-		s = s[size:]
-	}
-	if len(s) > 0 {
-		pages = append(pages, s)
-	}
-	return pages
 }
 
 // Topology returns the hierarchy.
 func (m *Metric) Topology() *Topology { return m.t }
 
 // Weight returns the weight of an arc of the graph. It panics if there is no such arc.
-func (m *Metric) Weight(a ArcID) uint32 { return m.weights[a>>weightBits][a&(1<<weightBits-1)] }
-
-// row returns the costs of the arcs of a node.
-func (t *Topology) row(pages [][]cost, p *place) []cost {
-	if p.first == p.end {
-		return nil
-	}
-	at := p.first & (1<<t.pageBits - 1)
-	return pages[p.first>>t.pageBits][at : at+p.end-p.first]
-}
-
-func (t *Topology) one(pages [][]cost, e uint32) *cost {
-	return &pages[e>>t.pageBits][e&(1<<t.pageBits-1)]
-}
+func (m *Metric) Weight(a ArcID) uint32 { _ = m.t.slot[a]
+	return *m.weights.at(a) }
 
 // customize finds all costs from m.weights.
 func (m *Metric) customize() {
 	t := m.t
-	m.pages = paged(make([]cost, len(t.head)), t.pageBits)
-	m.vias = paged(make([]cost, len(t.head)), t.pageBits)
+	m.costs = newBook(make([]cost, len(t.head)), t.pageBits)
+	m.vias = newBook(make([]cost, len(t.head)), t.pageBits)
 	tasks := t.tasks()
 	if t.workers == 1 || len(tasks) == 1 {
 		w := newBench(t)
@@ -156,7 +130,7 @@ func (w *bench) node(m *Metric, r uint32) {
 		at[d] = both{Inf<<32 | none, Inf<<32 | none}
 	}
 	for _, in := range t.in[t.inFirst[r]:t.inFirst[r+1]] {
-		c := uint64(m.Weight(in.arc))<<32 | uint64(in.arc)
+		c := uint64(*m.weights.at(in.arc))<<32 | uint64(in.arc)
 		b := &at[t.depth[in.slot>>1]]
 		if in.slot&1 == 0 {
 			b.up = min(b.up, c)
@@ -164,24 +138,23 @@ func (w *bench) node(m *Metric, r uint32) {
 			b.down = min(b.down, c)
 		}
 	}
-	mask := uint32(1)<<t.pageBits - 1
 	for _, l := range t.low[t.lowFirst[r]:t.lowFirst[r+1]] {
 		over := t.depth[l.arc+1 : l.end]
 		if len(over) == 0 {
 			continue
 		}
-		page := m.pages[l.arc>>t.pageBits]
-		c := page[l.arc&mask]
+		rest := m.costs.row(l.arc, l.end)
+		c := rest[0]
 		up := uint64(c.down)<<32 | uint64(l.arc|viaShortcut)
 		down := uint64(c.up)<<32 | uint64(l.arc|viaShortcut)
-		rest := page[l.arc&mask+1:][:len(over)]
+		rest = rest[1:][:len(over)]
 		for i := range rest {
 			b := &at[over[i]]
 			b.up = min(b.up, up+uint64(rest[i].up)<<32)
 			b.down = min(b.down, down+uint64(rest[i].down)<<32)
 		}
 	}
-	row, via := t.row(m.pages, p), t.row(m.vias, p)
+	row, via := m.costs.row(p.first, p.end), m.vias.row(p.first, p.end)
 	via = via[:len(row)]
 	depth = depth[:len(row)]
 	for i, d := range depth {

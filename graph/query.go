@@ -115,12 +115,12 @@ func (q *Query) search(x, y uint32) {
 
 func (q *Query) relaxUp(p *place) {
 	d := q.up[p.depth]
-	if d >= farAway {
+	if d >= farAway || p.first == p.end {
 		return
 	}
 	d = d&^(1<<32-1) | label64(p.depth)
 	t := q.m.t
-	row := t.row(q.m.pages, p)
+	row := q.m.costs.row(p.first, p.end)
 	depth := t.depth[p.first:p.end]
 	depth = depth[:len(row)]
 	up := q.up
@@ -132,12 +132,12 @@ func (q *Query) relaxUp(p *place) {
 
 func (q *Query) relaxDown(p *place) {
 	d := q.down[p.depth]
-	if d >= farAway {
+	if d >= farAway || p.first == p.end {
 		return
 	}
 	d = d&^(1<<32-1) | label64(p.depth)
 	t := q.m.t
-	row := t.row(q.m.pages, p)
+	row := q.m.costs.row(p.first, p.end)
 	depth := t.depth[p.first:p.end]
 	depth = depth[:len(row)]
 	down := q.down
@@ -209,7 +209,7 @@ func (m *Metric) unpack(dst []ArcID, todo []uint32) ([]ArcID, []uint32) {
 		s := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		e := s >> 1
-		c := t.one(m.vias, e)
+		c := m.vias.at(e)
 		via := c.up
 		if s&1 != 0 {
 			via = c.down

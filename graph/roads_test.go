@@ -134,6 +134,24 @@ func BenchmarkNewYork(b *testing.B) {
 			i++
 		}
 	})
+	for _, k := range []int{1, 10, 100, 1000, 10000} {
+		b.Run(fmt.Sprint("update", k), func(b *testing.B) {
+			rng := splitmix(7)
+			m2 := m
+			m, n := m, 0
+			for b.Loop() {
+				if n++; n*k > 1<<15 {
+					m, n = m2, 0
+				}
+				var changes []Change
+				for range k {
+					a := uint32(rng.n(g.Arcs()))
+					changes = append(changes, Change{a, w[a] * []uint32{1, 6}[rng.n(2)] / 2})
+				}
+				m, _ = m.Update(changes)
+			}
+		})
+	}
 	for k := range 2 {
 		topo.workers = k + 1
 		b.Run(fmt.Sprint("customize", k+1), func(b *testing.B) {

@@ -35,31 +35,20 @@ func (m *Metric) Update(changes []Change) (*Metric, error) {
 	if len(changes) == 0 {
 		return m, nil
 	}
-	next := &Metric{t: m.t, weights: slices.Clone(m.weights)}
-	var own uint32 // the last page that was copied
-	owned := make([]bool, len(m.weights))
-	for _, c := range changes {
-		if own = c.Arc >> weightBits; !owned[own] {
-			owned[own] = true
-			next.weights[own] = slices.Clone(next.weights[own])
-		}
-		next.weights[own][c.Arc&(1<<weightBits-1)] = c.Weight
-	}
 	u := m.t.updates.Get()
 	defer m.t.updates.Put(u)
-	if !u.run(m, next, changes) {
-		next.customize()
-	}
-	return next, nil
+	return u.run(m, changes), nil
 }
 
 // An update carries changes up through a hierarchy.
 type update struct {
-	old, m *Metric
-	own    []bool // pages of m that are not of old
-	queue  heap   // of arcs by the ranks of their tails; the node is the arc and a bit, 1 if its costs must be found anew
-	arcs   []uint32
-	work   int // how many costs were looked at
+	old, m  *Metric
+	costs   revision[cost]
+	vias    revision[cost]
+	weights revision[uint32]
+	queue   heap // of arcs by the ranks of their tails; the node is the arc and a bit, 1 if its costs must be found anew
+	arcs    []uint32
+	work    int // how many costs were looked at
 }
 
 // updates keeps the memory of updates.
@@ -77,22 +66,27 @@ func (p *updates) Put(u *update) {
 	p.pool.Put(u)
 }
 
-// run returns false, with m undone, if it is less work to begin anew.
-func (u *update) run(old, m *Metric, changes []Change) bool {
+// run makes the metric that is old with the changes.
+func (u *update) run(old *Metric, changes []Change) *Metric {
 	t := old.t
 	limit := t.costly()
-	u.old, u.m, u.work = old, m, 0
-	u.queue = u.queue[:0]
-	m.pages, m.vias = slices.Clone(old.pages), slices.Clone(old.vias)
-	u.own = resize(u.own, len(m.pages))
-	clear(u.own)
+	u.work, u.queue = 0, u.queue[:0]
+	u.weights.begin(old.weights)
+	for _, c := range changes {
+		*u.weights.at(c.Arc) = c.Weight
+	}
+	m := &Metric{t: t, weights: u.weights.book}
+	u.old, u.m = old, m
+	u.costs.begin(old.costs)
+	u.vias.begin(old.vias)
+	m.costs, m.vias = u.costs.book, u.vias.book
 	for _, c := range changes {
 		s := t.slot[c.Arc]
 		if s == none {
 			continue
 		}
 		tail := min(t.rank[t.g.tail[c.Arc]], t.rank[t.g.head[c.Arc]])
-		u.offer(tail, s, m.Weight(c.Arc), c.Arc)
+		u.offer(tail, s, old.Weight(c.Arc), m.Weight(c.Arc), c.Arc)
 	}
 	for len(u.queue) > 0 {
 		r := u.queue[0].key
@@ -112,7 +106,7 @@ func (u *update) run(old, m *Metric, changes []Change) bool {
 			if a&1 != 0 {
 				u.recompute(r, e)
 			}
-			if *t.one(old.pages, e) != *t.one(m.pages, e) {
+			if *old.costs.at(e) != *m.costs.at(e) {
 				u.arcs[k] = e
 				k++
 			}
@@ -121,49 +115,55 @@ func (u *update) run(old, m *Metric, changes []Change) bool {
 			u.spread(p, e)
 		}
 		if u.work > limit {
-			return false
+			m.customize()
+			break
 		}
 	}
-	return true
+	return m
 }
 
 // costly is how much work in an update is about as much as a customization.
 func (t *Topology) costly() int { return t.arcs }
 
-// edit returns the costs of an arc and what they consist of, to be changed.
-func (u *update) edit(e uint32) (c, via *cost) {
-	t := u.m.t
-	i := e >> t.pageBits
-	if !u.own[i] {
-		u.own[i] = true
-		u.m.pages[i], u.m.vias[i] = slices.Clone(u.m.pages[i]), slices.Clone(u.m.vias[i])
-	}
-	return t.one(u.m.pages, e), t.one(u.m.vias, e)
-}
-
-// offer says that a way along the slot now costs c. If that is less than known, it is
-// taken; if it was the one taken before and costs more now, the arc waits to be found
-// anew.
-func (u *update) offer(tail, slot, c, via uint32) {
-	t := u.m.t
+// offer says that a way along the slot, which cost so much before, costs so much now. If
+// that is less than known, it is taken; if it was the one taken before and costs more
+// now, the arc waits to be found anew.
+func (u *update) offer(tail, slot, before, now, via uint32) {
+	m := u.m
 	e := slot >> 1
 	u.work++
-	was, by := *t.one(u.m.pages, e), *t.one(u.m.vias, e)
-	w, v := was.up, by.up
-	if slot&1 != 0 {
-		w, v = was.down, by.down
+	c := m.costs.at(e).side(slot & 1)
+	if now > c && before != c {
+		return // neither taken nor to be taken
 	}
-	switch before, now := uint64(w)<<32|uint64(v), uint64(c)<<32|uint64(via); {
-	case now < before:
-		pc, pv := u.edit(e)
-		if slot&1 == 0 {
-			pc.up, pv.up = c, via
-		} else {
-			pc.down, pv.down = c, via
+	v := m.vias.at(e).side(slot & 1)
+	switch {
+	case now < c || now == c && via < v:
+		if now < c {
+			u.costs.at(e).set(slot&1, now)
+			u.queue.push(entry{tail, e << 1})
 		}
-		u.queue.push(entry{tail, e << 1})
-	case v == via && now != before:
+		if via != v {
+			u.vias.at(e).set(slot&1, via)
+		}
+	case now > c && v == via:
 		u.queue.push(entry{tail, e<<1 | 1})
+	}
+}
+
+// side returns the cost up, or down if the bit is set.
+func (c *cost) side(down uint32) uint32 {
+	if down != 0 {
+		return c.down
+	}
+	return c.up
+}
+
+func (c *cost) set(down, v uint32) {
+	if down != 0 {
+		c.down = v
+	} else {
+		c.up = v
 	}
 }
 
@@ -185,7 +185,7 @@ func (u *update) recompute(r, e uint32) {
 	below, above := t.low[t.lowFirst[r]:t.lowFirst[r+1]], t.low[t.lowFirst[h]:t.lowFirst[h+1]]
 	u.work += len(below) / 4
 	over := func(x, y uint32) { // the arcs from a node below to both ends
-		c, d := t.one(m.pages, x), t.one(m.pages, y)
+		c, d := m.costs.at(x), m.costs.at(y)
 		b.up = min(b.up, (uint64(c.down)+uint64(d.up))<<32|uint64(x|viaShortcut))
 		b.down = min(b.down, (uint64(c.up)+uint64(d.down))<<32|uint64(x|viaShortcut))
 		u.work++
@@ -208,17 +208,19 @@ func (u *update) recompute(r, e uint32) {
 		}
 	}
 	c, via := cost{uint32(b.up >> 32), uint32(b.down >> 32)}, cost{uint32(b.up), uint32(b.down)}
-	if c != *t.one(m.pages, e) || via != *t.one(m.vias, e) {
-		pc, pv := u.edit(e)
-		*pc, *pv = c, via
+	if c != *m.costs.at(e) {
+		*u.costs.at(e) = c
+	}
+	if via != *m.vias.at(e) {
+		*u.vias.at(e) = via
 	}
 }
 
 // spread offers the ways that lead along an arc of a node and another of its arcs.
 func (u *update) spread(p *place, e uint32) {
 	t, m := u.m.t, u.m
-	was, c := *t.one(u.old.pages, e), *t.one(m.pages, e)
-	row, before := t.row(m.pages, p), t.row(u.old.pages, p)
+	was, c := *u.old.costs.at(e), *m.costs.at(e)
+	row, before := m.costs.row(p.first, p.end), u.old.costs.row(p.first, p.end)
 	head := t.head[p.first:p.end]
 	at := e - p.first
 	// Ways that are closed before and after concern nobody.
@@ -233,13 +235,19 @@ func (u *update) spread(p *place, e uint32) {
 			continue
 		}
 		tail := head[i]
-		s := t.find(tail, h) << 1
+		// The heads between the two are in its row too, and often no others.
+		q := &t.nodes[tail]
+		k := q.first + at - i - 1
+		for t.head[k] != h {
+			k++
+		}
+		s := k << 1
 		via := p.first + i | viaShortcut
 		if up {
-			u.offer(tail, s, d.down+c.up, via)
+			u.offer(tail, s, b.down+was.up, d.down+c.up, via)
 		}
 		if down {
-			u.offer(tail, s|1, d.up+c.down, via)
+			u.offer(tail, s|1, b.up+was.down, d.up+c.down, via)
 		}
 	}
 	q := &t.nodes[h]
@@ -254,10 +262,10 @@ func (u *update) spread(p *place, e uint32) {
 			k++
 		}
 		if up {
-			u.offer(h, k<<1, c.down+d.up, e|viaShortcut)
+			u.offer(h, k<<1, was.down+b.up, c.down+d.up, e|viaShortcut)
 		}
 		if down {
-			u.offer(h, k<<1|1, c.up+d.down, e|viaShortcut)
+			u.offer(h, k<<1|1, was.up+b.down, c.up+d.down, e|viaShortcut)
 		}
 	}
 }

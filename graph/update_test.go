@@ -12,11 +12,11 @@ func sameMetric(t *testing.T, got, want *Metric) {
 	for r := range topo.nodes {
 		p := &topo.nodes[r]
 		for e := p.first; e < p.end; e++ {
-			if *topo.one(got.pages, e) != *topo.one(want.pages, e) {
-				t.Fatalf("arc %d of rank %d costs %v, want %v", e, r, *topo.one(got.pages, e), *topo.one(want.pages, e))
+			if *got.costs.at(e) != *want.costs.at(e) {
+				t.Fatalf("arc %d of rank %d costs %v, want %v", e, r, *got.costs.at(e), *want.costs.at(e))
 			}
-			if *topo.one(got.vias, e) != *topo.one(want.vias, e) {
-				t.Fatalf("arc %d of rank %d consists of %x, want %x", e, r, *topo.one(got.vias, e), *topo.one(want.vias, e))
+			if *got.vias.at(e) != *want.vias.at(e) {
+				t.Fatalf("arc %d of rank %d consists of %x, want %x", e, r, *got.vias.at(e), *want.vias.at(e))
 			}
 		}
 	}
