@@ -627,8 +627,14 @@ type meter struct {
 
 	mu     sync.Mutex
 	load   float64
-	recent [samples]string
+	recent [samples]sample
 	filled int // samples that there were
+}
+
+// A sample is a prefix, and the queries for which it stands.
+type sample struct {
+	prefix  string
+	queries uint64
 }
 
 // record counts queries and remembers one in eight of them, not those at even distances,
@@ -637,7 +643,7 @@ func (m *meter) record(prefix string, n uint64) {
 	c := m.count.Add(n)
 	if len(prefix) <= sampleSize && (n >= 1<<sampleBits || (c*0x9E3779B97F4A7C15)>>(64-sampleBits) == 0) {
 		m.mu.Lock()
-		m.recent[m.filled%samples] = strings.Clone(prefix)
+		m.recent[m.filled%samples] = sample{strings.Clone(prefix), max(n, 1<<sampleBits)}
 		m.filled++
 		m.mu.Unlock()
 	}
@@ -670,7 +676,7 @@ func (m *meter) join(o *meter) *meter {
 	return j
 }
 
-func (m *meter) samples() []string {
+func (m *meter) samples() []sample {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(m.recent[:min(m.filled, samples)])
@@ -682,40 +688,43 @@ func (m *meter) samples() []string {
 func (x *part) cut() (at int, left, right *meter, ok bool) {
 	type span struct {
 		lo, hi int
-		prefix string
+		sample
 	}
 	var spans []span
 	var ends []int
+	total := uint64(0)
 	for _, s := range x.load.samples() {
-		if place, ok := x.image.find(s); ok {
+		if place, ok := x.image.find(s.prefix); ok {
 			spans = append(spans, span{int(place.lo), int(place.hi), s})
 			ends = append(ends, int(place.lo), int(place.hi))
+			total += s.queries
 		}
 	}
 	if len(spans) < enough {
 		return 0, nil, nil, false
 	}
 	slices.Sort(ends)
-	fewest := len(spans) + 1
+	fewest := total + 1
 	for _, e := range slices.Compact(ends) {
 		if e <= 0 || e >= x.image.n {
 			continue
 		}
-		before, after := 0, 0
+		before, after := uint64(0), uint64(0)
 		for _, s := range spans {
 			if s.hi <= e {
-				before++
+				before += s.queries
 			} else if s.lo >= e {
-				after++
+				after += s.queries
 			}
 		}
-		if n := len(spans) - min(before, after); n < fewest {
+		if n := total - min(before, after); n < fewest {
 			at, fewest = e, n
 		}
 	}
-	if fewest*5 > len(spans)*4 {
+	if float64(fewest) > 0.8*float64(total) {
 		return 0, nil, nil, false
 	}
+	load := x.load.decayed()
 	left, right = &meter{}, &meter{}
 	for _, s := range spans {
 		m := right
@@ -724,10 +733,9 @@ func (x *part) cut() (at int, left, right *meter, ok bool) {
 		} else if s.lo < at {
 			continue // the router will answer it
 		}
-		m.recent[m.filled] = s.prefix
+		m.recent[m.filled] = s.sample
 		m.filled++
+		m.load += float64(s.queries) / float64(total) * load
 	}
-	load := x.load.decayed() / float64(len(spans))
-	left.load, right.load = load*float64(left.filled), load*float64(right.filled)
 	return at, left, right, true
 }
