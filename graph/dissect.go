@@ -225,7 +225,7 @@ func (d *dissection) rest() *part {
 }
 
 const (
-	smallPart = 24    // ordered greedily
+	smallPart = 250   // ordered greedily
 	forked    = 2_000 // worth a goroutine
 	balance   = 0.25  // of the nodes, at least, on each side of a cut
 )

@@ -134,6 +134,52 @@ func BenchmarkNewYork(b *testing.B) {
 			i++
 		}
 	})
+	for _, k := range []int{100, 1000, 10000} {
+		var targets []NodeID
+		for range k {
+			targets = append(targets, uint32(rng.n(g.Nodes())))
+		}
+		b.Run(fmt.Sprint("cold", k), func(b *testing.B) {
+			var dst []uint32
+			i := 0
+			for b.Loop() {
+				tt, _ := m.Targets(targets)
+				dst, _ = tt.To(dst[:0], qs[i%len(qs)][0])
+				i++
+			}
+		})
+		b.Run(fmt.Sprint("warm", k), func(b *testing.B) {
+			var dst []uint32
+			i := 0
+			tt, _ := m.Targets(targets)
+			for b.Loop() {
+				dst, _ = tt.From(dst[:0], qs[i%len(qs)][0])
+				i++
+			}
+		})
+	}
+	b.Run("matrix1000", func(b *testing.B) {
+		var us []NodeID
+		for i := range 1000 {
+			us = append(us, qs[i][0])
+		}
+		var dst []uint32
+		for b.Loop() {
+			dst, _ = m.Matrix(dst[:0], us, us)
+		}
+	})
+	b.Run("all", func(b *testing.B) {
+		var dst []uint32
+		for b.Loop() {
+			dst, _ = m.All(dst[:0], 77)
+		}
+	})
+	b.Run("alldijkstra", func(b *testing.B) {
+		var dst []uint32
+		for b.Loop() {
+			dst, _ = s.All(dst[:0], 77)
+		}
+	})
 	for _, k := range []int{1, 10, 100, 1000, 10000} {
 		b.Run(fmt.Sprint("update", k), func(b *testing.B) {
 			rng := splitmix(7)
