@@ -13,6 +13,7 @@ import (
 type call struct {
 	key  string // in Redis
 	n    int64
+	x    *exchange // instead of n, of a Near
 	d    ratelimit.Decision
 	err  error
 	done chan struct{}

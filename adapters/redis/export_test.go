@@ -15,3 +15,26 @@ func (l *Limiter) Name(key string) string { return l.name(key) }
 
 // Settle waits until nothing is on its way.
 func (l *Limiter) Settle() { l.batch.wait() }
+
+// NewNearWithClock returns a Near whose scripts begin with another clock, and which has
+// another one itself.
+func NewNearWithClock(l *Limiter, o *NearOptions, clock string, now func() int64) (*Near, error) {
+	return newNear(l, o, clock, now)
+}
+
+// Sweep does what the goroutine does from time to time.
+func (n *Near) Sweep() { n.tell(n.ctx, true) }
+
+// Settle waits until nothing is on its way.
+func (n *Near) Settle() { n.batch.wait() }
+
+// Abandon leaves everything as it is, like a node that dies.
+func (n *Near) Abandon() {
+	n.stop()
+	for i := range n.shards {
+		n.shards[i].mu.Lock()
+		n.shards[i].closed = true
+		n.shards[i].mu.Unlock()
+	}
+	n.wg.Wait()
+}

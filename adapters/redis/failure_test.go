@@ -31,13 +31,16 @@ func TestFailure(t *testing.T) {
 					p.cut()
 				}
 			}
-			c := viaGoRedis(t, p.addr)
+			// It waits for an answer of its own, after the limiter's caller has got its.
+			rc := goredis.NewClient(&goredis.Options{Addr: p.addr, DisableIdentity: true, ReadTimeout: 500 * time.Millisecond, MaxRetries: 1})
+			t.Cleanup(func() { _ = rc.Close() })
+			c := viagoredis.New(rc)
 			policy := GCRA{Rate: Per(12, time.Hour)}
 			var mu sync.Mutex
 			var told []error
 			make := func(f redis.Failure) *redis.Limiter {
 				return newLimiter(t, c, policy, redis.Options{
-					Prefix: prefix, Failure: f, Nodes: 4, Timeout: 300 * time.Millisecond, Pause: 100 * time.Millisecond,
+					Prefix: prefix, Failure: f, Nodes: 4, Timeout: 300 * time.Millisecond, Pause: 400 * time.Millisecond,
 					OnError: func(err error) { mu.Lock(); told = append(told, err); mu.Unlock() },
 				})
 			}
@@ -51,6 +54,8 @@ func TestFailure(t *testing.T) {
 				if d := check(t, open, "k", 1); !d.OK {
 					t.Fatalf("open: %+v", d)
 				}
+			}
+			for range 30 {
 				if d := check(t, closed, "k", 1); d.OK || d.RetryAfter <= 0 {
 					t.Fatalf("closed: %+v", d)
 				}

@@ -175,18 +175,20 @@ func share(p ratelimit.Policy, n int) ratelimit.Policy {
 	return p
 }
 
-// name returns what a key is called in Redis. A hash tag in it stays, also where the
-// rest is hashed.
-func (l *Limiter) name(key string) string {
+// name returns what a key is called in Redis.
+func (l *Limiter) name(key string) string { return l.opts.Prefix + short(key) }
+
+// short replaces a long key by its hash. A hash tag in it stays.
+func short(key string) string {
 	if len(key) <= MaxKey {
-		return l.opts.Prefix + key
+		return key
 	}
 	sum := sha256.Sum256([]byte(key))
 	name := "#" + hex.EncodeToString(sum[:])
 	if t := tag(key); len(t) < len(key) && len(t) <= MaxKey {
-		return l.opts.Prefix + "{" + t + "}" + name
+		return "{" + t + "}" + name
 	}
-	return l.opts.Prefix + name
+	return name
 }
 
 // Check decides on n requests at once, as [ratelimit.Limiter.AllowN] does: all pass, or
@@ -271,9 +273,11 @@ func (l *Limiter) Stats() Stats {
 // Wait returns nil as soon as n requests pass, or what [Limiter.Check] returns as
 // error, or [ratelimit.ErrTooMany] when they never pass, or not before the context's
 // deadline. Those that wait are in no order.
-func (l *Limiter) Wait(ctx context.Context, key string, n int) error {
+func (l *Limiter) Wait(ctx context.Context, key string, n int) error { return wait(ctx, l, key, n) }
+
+func wait(ctx context.Context, c ratelimit.Checker, key string, n int) error {
 	for {
-		d, err := l.Check(ctx, key, n)
+		d, err := c.Check(ctx, key, n)
 		if err != nil || d.OK {
 			return err
 		}
@@ -387,9 +391,15 @@ func (l *Limiter) read(v any, n int64) (ratelimit.Decision, error) {
 	return l.rule.decide(reply, n)
 }
 
-// send decides on a batch: with one script, or in a cluster one for each slot, and in
-// any case for each Options.Batch.
+// send decides on a batch.
 func (l *Limiter) send(ctx context.Context, calls []*call) {
+	l.deliver(ctx, l.script, calls, l.run, l.readAll, &l.stats.calls)
+}
+
+// deliver runs a script about the keys of calls: once, or in a cluster once for each slot,
+// and in any case once for each Options.Batch. What comes back goes to read, whose error,
+// or else that of the script, is each call's.
+func (l *Limiter) deliver(ctx context.Context, s *script, calls []*call, args func([]*call) run, read func(any, []*call) error, count *atomic.Uint64) {
 	groups := [][]*call{calls}
 	if l.client.Cluster() && len(calls) > 1 {
 		groups = groups[:0]
@@ -409,13 +419,13 @@ func (l *Limiter) send(ctx context.Context, calls []*call) {
 	var parts [][]*call
 	for _, g := range groups {
 		for part := range slices.Chunk(g, l.opts.Batch) {
-			runs, parts = append(runs, l.run(part)), append(parts, part)
+			runs, parts = append(runs, args(part)), append(parts, part)
 		}
 	}
-	l.stats.calls.Add(uint64(len(runs)))
-	for i, r := range l.script.run(ctx, l.client, runs) {
+	count.Add(uint64(len(runs)))
+	for i, r := range s.run(ctx, l.client, runs) {
 		if r.Err == nil {
-			r.Err = l.readAll(r.Value, parts[i])
+			r.Err = read(r.Value, parts[i])
 		}
 		if r.Err != nil {
 			for _, c := range parts[i] {

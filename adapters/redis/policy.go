@@ -20,6 +20,10 @@ var (
 	luaGCRA string
 	//go:embed lua/rules.lua
 	luaRules string
+	//go:embed lua/lease.lua
+	luaLease string
+	//go:embed lua/post.lua
+	luaPost string
 )
 
 // exact is below what a Lua number, a double, holds every integer.

@@ -202,3 +202,6 @@ func (m *moment) pass(us int64) {
 }
 
 func (m *moment) time() time.Time { return time.UnixMicro(m.us) }
+
+// full asks for the longer tests.
+var full = os.Getenv("ASHLAR_FULL") == "1"

@@ -3,7 +3,8 @@
 --
 --   T            that, if F is 0 and nothing else is there
 --   T:F          with parts
---   T:F|node,seq,tokens,until|...   with what nodes have taken in advance
+--   T:F|node,seq,tokens,last,until|...   with what nodes have taken in advance, and the
+--                                     number and the size of the last grant of each
 --
 -- A flow is a table {T, F, leases or nil}; p holds the policy: depth (dq, dr), num, den,
 -- where num / den is the gap between two requests.
@@ -51,8 +52,9 @@ local function flow(p, key, text)
     if f.F >= p.den then f.T, f.F = f.T + 1, 0 end -- of another policy
     if rest ~= '' then
       f.leases = {}
-      for node, seq, tokens, til in string.gmatch(rest, '|([^,|]+),(%d+),(%d+),(%d+)') do
-        table.insert(f.leases, {node = node, seq = tonumber(seq), tokens = tonumber(tokens), til = tonumber(til)})
+      for node, seq, tokens, last, til in string.gmatch(rest, '|([^,|]+),(%d+),(%d+),(%d+),(%d+)') do
+        table.insert(f.leases, {node = node, seq = tonumber(seq), tokens = tonumber(tokens),
+          last = tonumber(last), til = tonumber(til)})
       end
       -- Those that have ended count up to their end, in the order of their ends.
       table.sort(f.leases, function(x, y) return x.til < y.til end)
@@ -79,7 +81,7 @@ function save(key, f)
     text = string.format('%.0f:%.0f', f.T, f.F)
     til = til + 1
     for _, l in ipairs(f.leases or {}) do
-      text = text .. string.format('|%s,%.0f,%.0f,%.0f', l.node, l.seq, l.tokens, l.til)
+      text = text .. string.format('|%s,%.0f,%.0f,%.0f,%.0f', l.node, l.seq, l.tokens, l.last, l.til)
       if l.til > til then til = l.til end
     end
   end
