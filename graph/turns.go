@@ -60,3 +60,7 @@ func newTurns(g *Graph, turns []Turn) ([]Turn, error) {
 	}
 	return kept, nil
 }
+
+// Turns returns the turns that cost something or are forbidden, in the order of their
+// arcs. The slice is the graph's own and must not be changed.
+func (g *Graph) Turns() []Turn { return g.turns }
