@@ -48,8 +48,10 @@ func (t *Topology) Customize(weights []uint32) (*Metric, error) {
 func (m *Metric) Topology() *Topology { return m.t }
 
 // Weight returns the weight of an arc of the graph. It panics if there is no such arc.
-func (m *Metric) Weight(a ArcID) uint32 { _ = m.t.slot[a]
-	return *m.weights.at(a) }
+func (m *Metric) Weight(a ArcID) uint32 {
+	_ = m.t.slot[a]
+	return *m.weights.at(a)
+}
 
 // customize finds all costs from m.weights.
 func (m *Metric) customize() {

@@ -26,6 +26,11 @@ type Query struct {
 	stackDn []uint32
 	todo    []uint32
 	settled int
+
+	// Of a question with several ends.
+	many   bool
+	cursor [2]cursor
+	meet   [2]Access // the rank where they meet, with the distances from both sides
 }
 
 // A label64 is a distance and, in its lower half, the depth of the node below from which
@@ -46,20 +51,27 @@ func (m *Metric) NewQuery() *Query {
 // Reset makes q a query on another metric, of any topology. It costs nothing if that is
 // no higher than the one before.
 func (q *Query) Reset(m *Metric) {
-	q.m, q.middle, q.best, q.direct = m, none, Inf, false
+	q.m = m
+	q.forget()
 	if h := m.t.height; len(q.up) < h {
 		q.up, q.down = make([]label64, h), make([]label64, h)
 	}
 }
 
+// forget makes q a query that has found nothing.
+func (q *Query) forget() {
+	q.best, q.middle, q.direct, q.many, q.settled = Inf, none, false, false, 0
+	q.prefix, q.suffix = none, none
+	q.cursor[0].list, q.cursor[1].list = q.cursor[0].list[:0], q.cursor[1].list[:0]
+}
+
 // Distance returns the length of a shortest path from s to t, or [Inf] if there is none.
 // It allocates nothing. A node out of range gives an error wrapping [ErrInvalid].
 func (q *Query) Distance(s, t NodeID) (uint32, error) {
-	q.best, q.middle, q.direct = Inf, none, false
+	q.forget()
 	if err := q.m.t.g.checkNode("node", max(s, t)); err != nil {
 		return Inf, err
 	}
-	q.prefix, q.suffix = none, none
 	q.search(q.m.t.rank[s], q.m.t.rank[t])
 	return q.best, nil
 }
@@ -156,6 +168,8 @@ func (q *Query) AppendPath(dst []ArcID) []ArcID {
 		return append(dst, q.prefix)
 	case q.middle == none:
 		return dst
+	case q.many:
+		q.settle()
 	}
 	t := q.m.t
 	q.stackUp = t.ancestors(q.stackUp, q.s, len(q.up))
@@ -243,6 +257,20 @@ func (q *Query) Visited(yield func(NodeID) bool) {
 	}
 	t := q.m.t
 	x, y := q.s, q.t
+	if len(q.cursor[0].list)+len(q.cursor[1].list) > 0 {
+		seen := map[uint32]bool{}
+		for i := range q.cursor {
+			for _, a := range q.cursor[i].list {
+				for r := a.Node; r != none && !seen[r]; r = t.nodes[r].parent {
+					seen[r] = true
+					if !yield(t.order[r]) {
+						return
+					}
+				}
+			}
+		}
+		return
+	}
 	for x != none || y != none {
 		r := min(x, y) // none is the largest
 		if !yield(t.order[r]) {
@@ -263,15 +291,15 @@ type Point struct {
 	Fraction float64
 }
 
-// part returns what the arc costs from its tail to the point, rounded.
-func (m *Metric) part(p Point) (part, whole uint32, err error) {
-	if int64(p.Arc) >= int64(m.t.g.Arcs()) {
-		return 0, 0, fmt.Errorf("%w: arc %d, arcs end at %d", ErrInvalid, p.Arc, m.t.g.Arcs())
+// partOf returns what the arc costs from its tail to the point, rounded, and to its end.
+func partOf(p Point, weights *book[uint32]) (part, whole uint32, err error) {
+	if int64(p.Arc) >= int64(weights.n) {
+		return 0, 0, fmt.Errorf("%w: arc %d, arcs end at %d", ErrInvalid, p.Arc, weights.n)
 	}
 	if !(p.Fraction >= 0 && p.Fraction <= 1) {
 		return 0, 0, fmt.Errorf("%w: fraction %v of arc %d", ErrInvalid, p.Fraction, p.Arc)
 	}
-	whole = m.Weight(p.Arc)
+	whole = *weights.at(p.Arc)
 	if whole == Inf {
 		return Inf, Inf, nil
 	}
@@ -286,12 +314,12 @@ func (m *Metric) part(p Point) (part, whole uint32, err error) {
 // start and end with that of the target. To allow for both directions of a road, ask for
 // each of its two arcs.
 func (q *Query) DistanceBetween(from, to Point) (uint32, error) {
-	q.best, q.middle, q.direct, q.settled = Inf, none, false, 0
-	a, wholeA, err := q.m.part(from)
+	q.forget()
+	a, wholeA, err := partOf(from, &q.m.weights)
 	if err != nil {
 		return Inf, err
 	}
-	b, _, err := q.m.part(to)
+	b, _, err := partOf(to, &q.m.weights)
 	if err != nil {
 		return Inf, err
 	}
