@@ -2,6 +2,7 @@ package graph
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -196,7 +197,7 @@ func (tt *Targets) Matrix(dst []uint32, starts []NodeID) ([]uint32, error) {
 			return dst, fmt.Errorf("%w (number %d)", err, i)
 		}
 	}
-	if tt.size > 0 && len(starts) > (1<<40)/tt.size {
+	if tt.size > 0 && len(starts) > math.MaxInt/8/tt.size {
 		return dst, fmt.Errorf("%w: a matrix of %d × %d", ErrTooLarge, len(starts), tt.size)
 	}
 	base := len(dst)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/bits"
 	"slices"
+	"sync"
 )
 
 // A Topology is a customizable contraction hierarchy of a graph (Dibbelt, Strasser and
@@ -40,7 +41,9 @@ type Topology struct {
 	pageBits    uint
 	maxDegree   int
 	fingerprint uint64
+	once        sync.Once
 	updates     updates
+	unmap       func() error
 }
 
 // A place is what a query needs of a node.

@@ -61,3 +61,52 @@ func (r *revision[T]) at(i uint32) *T {
 	}
 	return r.book.at(i)
 }
+
+// littleEndian tells whether the machine's integers are those of files.
+var littleEndian = *(*byte)(unsafe.Pointer(&[]uint32{1}[0])) == 1
+
+// A word is what sections of a file are made of: nothing but uint32s and int32s.
+type word interface {
+	~uint32 | ~int32 | place | lower | input | Turn
+}
+
+// asBytes returns the memory of s, as little-endian uint32s.
+func asBytes[T word](s []T) []byte {
+	if len(s) == 0 {
+		return nil
+	}
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), len(s)*int(unsafe.Sizeof(s[0])))
+	if !littleEndian {
+		b = append([]byte(nil), b...)
+		swap(b)
+	}
+	return b
+}
+
+// fromBytes returns b as a slice: b itself where that is possible, else a copy. What is
+// left at the end is dropped.
+func fromBytes[T word](b []byte) []T {
+	var x T
+	size := int(unsafe.Sizeof(x))
+	n := len(b) / size
+	if n == 0 {
+		return []T{}
+	}
+	if littleEndian && uintptr(unsafe.Pointer(&b[0]))%unsafe.Alignof(x) == 0 {
+		return unsafe.Slice((*T)(unsafe.Pointer(&b[0])), n)
+	}
+	s := make([]T, n)
+	to := unsafe.Slice((*byte)(unsafe.Pointer(&s[0])), n*size)
+	copy(to, b)
+	if !littleEndian {
+		swap(to)
+	}
+	return s
+}
+
+// swap reverses the bytes of each uint32.
+func swap(b []byte) {
+	for ; len(b) >= 4; b = b[4:] {
+		b[0], b[1], b[2], b[3] = b[3], b[2], b[1], b[0]
+	}
+}
