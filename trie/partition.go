@@ -24,7 +24,8 @@ type PartitionOptions struct {
 	// minute.
 	HalfLife time.Duration
 	// Hot is how many times the mean load makes a partition hot; above 1. Of fewer
-	// partitions than that none ever is. Default 4.
+	// partitions than that none ever is, nor is one with a load below 64 queries.
+	// Default 4.
 	Hot float64
 	// Copies is how many copies a hot partition gets at most that cannot be split.
 	// Default 8.
@@ -556,7 +557,7 @@ func (p *Partitioned) Balance(now time.Time) (Change, error) {
 		x, from := old.parts[i], old.from[i]
 		load := x.load.decayed()
 		copies := 1
-		if load > hot {
+		if load > hot && load >= least {
 			at, left, right, ok := x.cut()
 			if ok {
 				r := x.image.slice(0, x.image.n)
@@ -619,6 +620,7 @@ const (
 	sampleBits = 3    // one query in 2^3
 	sampleSize = 1024 // of the longest that is remembered, in bytes
 	enough     = 16   // samples for a decision
+	least      = 64   // queries, below which a load says little
 )
 
 // A meter counts queries and remembers some. The zero meter is ready.

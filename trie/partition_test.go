@@ -497,7 +497,7 @@ func FuzzPartitioned(f *testing.F) {
 				delete(m, s)
 				_, err = p.Replace(build(t, m, 2))
 			case 2:
-				p.Record(s, 20)
+				p.Record(s, 80)
 				now = now.Add(time.Duration(n) * time.Second)
 				_, err = p.Balance(now)
 			case 3:
