@@ -39,7 +39,7 @@ var systems = []system{
 	{"rideshare", false, "the nearest free driver, and only one of them"},
 	{"songid", false, "naming a song from a few noisy seconds"},
 	{"video", false, "chunks in many sizes, uploads that go on where they stopped"},
-	{"reviews", false, "places near you, with ratings that add up"},
+	{"reviews", true, "places near you, with ratings that do not drift from their reviews"},
 	{"recommend", false, "what next, and never what was seen before"},
 }
 
