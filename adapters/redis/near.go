@@ -40,7 +40,9 @@ type NearOptions struct {
 	// its tokens with it. Default 1 s.
 	Lease time.Duration
 	// Share is how many tokens of a key a node takes at most at once, beyond what it needs
-	// at that moment; near the limit it is less. Default a tenth of the policy's Limit, or
+	// at that moment. Near the limit it is less, and a node asks only when what comes in
+	// in a twentieth of Lease is there, a quarter of the burst or a share at most: it
+	// refuses until then. Default a tenth of the policy's Limit, or
 	// 1.
 	Share int
 	// MaxPending is, for WriteBack, how many requests of a key a node lets through at most
@@ -81,6 +83,7 @@ type Near struct {
 	l      *Limiter
 	o      NearOptions
 	node   string // told apart from all others, in Redis
+	chunk  int64  // Lease: near the limit it asks for no less
 	script *script
 	batch  *batcher
 	now    func() int64
@@ -111,6 +114,7 @@ type near struct {
 	hits   uint32 // lately
 	used   bool   // since the last sweep
 	users  int    // calls that look at it; it stays for them
+	waits  int64  // requests that wait for a flight
 	flight *flight
 
 	// So many requests or more are refused until free.
@@ -147,7 +151,7 @@ type flight struct {
 // An exchange is what a flight asks, and the answer.
 type exchange struct {
 	seq, lost              uint64
-	held, give, need, want int64
+	held, give, need, more, want int64
 	reply                  [5]int64
 }
 
@@ -178,6 +182,9 @@ func newNear(l *Limiter, opts *NearOptions, clock string, now func() int64) (*Ne
 	}
 	n := &Near{
 		l: l, o: o, node: fmt.Sprintf("%016x", rand.Uint64()), seed: maphash.MakeSeed(),
+	}
+	if l.rule.kind == 'g' {
+		n.chunk = min(micros(o.Lease)/20*l.rule.den/l.rule.num, l.rule.limit/4, int64(o.Share))
 	}
 	begin := time.Now()
 	n.now = func() int64 { return int64(time.Since(begin)) + 1 }
@@ -291,25 +298,31 @@ func (n *Near) check(ctx context.Context, e *near, key string, need int64) (rate
 				return n.l.without(key, k, ErrDown)
 			}
 			f = n.depart(e, need, now)
+		} else {
+			e.waits += need
 		}
 		s.mu.Unlock()
 		var err error
 		select {
 		case <-f.done:
 			err = f.err
-			if err == nil && mine && f.decided {
-				s.mu.Lock()
-				return f.d, nil
-			}
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-		if err != nil {
+		failed := err != nil
+		if failed {
 			d, err = n.l.fail(ctx, key, k, err)
-			s.mu.Lock()
-			return d, err
 		}
 		s.mu.Lock()
+		if !mine {
+			e.waits -= need
+		}
+		if failed {
+			return d, err
+		}
+		if mine && f.decided {
+			return f.d, nil
+		}
 	}
 }
 
@@ -397,7 +410,21 @@ func (n *Near) decide(e *near, need, now int64) (ratelimit.Decision, bool) {
 		}
 		return n.passed(e, now), true
 	}
-	return n.refusal(e, need, now)
+	// Near the limit others only take, so that no more is there than there was and what has
+	// come in since; but leases may have come back after their time.
+	since := now - e.at
+	if !e.seen || e.plenty || since > int64(n.o.Lease) {
+		return ratelimit.Decision{}, false
+	}
+	r := n.l.rule
+	ahead := e.ahead - since/1000
+	short := max(need, n.chunk) - e.held
+	if r.level(ahead, e.parts) >= short {
+		return ratelimit.Decision{}, false
+	}
+	d, err := r.decide([]int64{0, max(0, ahead), e.parts}, min(short, r.limit))
+	d.Remaining = int(min(r.limit, int64(d.Remaining)+e.held))
+	return d, err == nil
 }
 
 // passed is the decision about what passed.
@@ -441,16 +468,15 @@ func (n *Near) prepare(e *near, need, now int64) (*flight, *exchange) {
 		x.seq, x.need = e.post, e.posted
 		return f, x
 	}
-	// A key that comes again soon gets a larger share each time.
-	most := int64(n.o.Share)
+	// What comes once gets what it needs, and what soon comes again its share.
 	switch since := now - e.asked; {
 	case e.asked == 0 || since > 2*int64(n.o.Lease):
 		e.share = 0
 	case since < int64(n.o.Lease)/2:
-		e.share = min(most, max(2*e.share, most/4, 1))
+		e.share = int64(n.o.Share)
 	}
 	e.asked = now
-	x.lost, x.held, x.want = e.lost, e.held, max(0, e.share-e.held)
+	x.lost, x.held, x.more, x.want = e.lost, e.held, min(e.waits, n.l.rule.limit), max(0, e.share-e.held)
 	if e.lost == 0 {
 		e.lost = x.seq
 	}
@@ -481,7 +507,7 @@ func (n *Near) land(e *near, f *flight, x *exchange, sent int64, err error) {
 	e.lost = 0
 	e.ahead, e.parts = x.reply[3], x.reply[4]
 	e.held = max(0, e.held-x.reply[2]) + x.reply[1]
-	e.plenty = x.reply[1] > x.want/2
+	e.plenty = x.reply[0] == 1 && x.reply[1] > x.want/2
 	// Redis counts from later on; a sixteenth is for clocks that run at different speeds.
 	e.until = sent + int64(n.o.Lease)/16*15
 	if now >= e.until {
@@ -503,8 +529,6 @@ func (n *Near) land(e *near, f *flight, x *exchange, sent int64, err error) {
 	f.d, f.decided = d, true
 	s.stats.Near++
 	s.stats.Refused++
-	n.refuse(e, x.need, d, now)
-	e.ahead, e.parts = x.reply[3], x.reply[4]
 }
 
 // insert makes room for a key, or returns nil.
@@ -618,7 +642,7 @@ func (n *Near) sweep(s *nearShard, key string, e *near, now int64, add func(*nea
 		e.held = 0
 		add(e)
 		x := (*calls)[len(*calls)-1].x
-		x.give, x.want = give, 0
+		x.give, x.more, x.want = give, 0, 0
 		e.share = 0
 	case now >= e.free && now-e.asked > int64(n.o.Lease):
 		delete(s.m, key)
@@ -644,7 +668,7 @@ func (n *Near) send(ctx context.Context, calls []*call) {
 }
 
 func (n *Near) args(calls []*call) run {
-	r := run{keys: make([]string, len(calls)), args: append(make([]string, 0, 6+6*len(calls)), n.l.rule.args[1:]...)}
+	r := run{keys: make([]string, len(calls)), args: append(make([]string, 0, 6+7*len(calls)), n.l.rule.args[1:]...)}
 	r.args = append(r.args, n.node)
 	if n.o.Mode == Lease {
 		r.args = append(r.args, strconv.FormatInt(micros(n.o.Lease), 10))
@@ -657,7 +681,7 @@ func (n *Near) args(calls []*call) run {
 			continue
 		}
 		r.args = append(r.args, strconv.FormatUint(x.seq, 10), strconv.FormatUint(x.lost, 10))
-		for _, v := range [...]int64{x.held, x.give, x.need, x.want} {
+		for _, v := range [...]int64{x.held, x.give, x.need, x.more, x.want} {
 			r.args = append(r.args, strconv.FormatInt(v, 10))
 		}
 	}

@@ -7,6 +7,7 @@
 --          held   what the node has and keeps
 --          give   what it gives back, and has no more
 --          need   so many have to pass, of what it keeps and what it gets, or it gets none
+--          more   so many others wait there, and get what is left
 --          want   so many more it would like
 --   reply  for each key five integers: 1, or 0 if need is refused, or -1 if the key holds
 --          something else; what the node gets; what it must not spend of what it keeps,
@@ -15,7 +16,7 @@ local p = {dq = tonumber(ARGV[1]), dr = tonumber(ARGV[2]), num = tonumber(ARGV[3
 local node, length = ARGV[5], tonumber(ARGV[6])
 local reply = {}
 
-local function exchange(key, seq, lost, keep, give, need, want)
+local function exchange(key, seq, lost, keep, give, need, more, want)
   local text = redis.pcall('GET', key)
   local f = type(text) ~= 'table' and flow(p, key, text)
   if not f then return -1, 0, keep, 0, 0 end
@@ -43,8 +44,9 @@ local function exchange(key, seq, lost, keep, give, need, want)
   if short > level then
     ok = 0
   else
+    grant = short + math.min(more, level - short)
     -- Near the limit leases get small, so that no node sits on what others need.
-    grant = short + math.min(want, math.floor((level - short) / (2 * (#all + 1))))
+    grant = grant + math.min(want, math.floor((level - grant) / (#all + 2)))
     local q, r = times(p, grant)
     f.T, f.F = add(p, f.T, f.F, q, r)
   end
@@ -61,7 +63,7 @@ end
 
 for i, key in ipairs(KEYS) do
   local a = {}
-  for j = 1, 6 do a[j] = tonumber(ARGV[6 * i + j]) end
+  for j = 1, 7 do a[j] = tonumber(ARGV[7 * i - 1 + j]) end
   local at = 5 * i
   reply[at - 4], reply[at - 3], reply[at - 2], reply[at - 1], reply[at] = exchange(key, unpack(a))
 end
