@@ -46,7 +46,7 @@ func main() {
 		os.Exit(play(role)) // one of the processes that this program starts
 	}
 	var c config
-	flag.IntVar(&c.n, "n", 0, "how many `phrases` take part, 2,000 or more; 0 means all that there are")
+	flag.IntVar(&c.n, "n", 0, "how many `phrases` take part, 4,000 or more; 0 means all that there are")
 	flag.StringVar(&c.phrases, "phrases", "", "take the phrases from this gzipped `file` of lines \"weight<TAB>phrase\", the heaviest first, instead of the 40,000 that are shipped")
 	serve := flag.String("serve", "", "serve a live page on this `address`, e.g. :8080")
 	flag.StringVar(&c.log, "log", "", "keep the clicks in the log at this `URL`, kafka://HOST:PORT or nats://HOST:PORT, instead of a directory")
@@ -55,7 +55,7 @@ func main() {
 	defer stop()
 	var err error
 	switch {
-	case c.n < 0 || c.n > 0 && c.n < 2000 || flag.NArg() > 0:
+	case c.n < 0 || c.n > 0 && c.n < 4000 || flag.NArg() > 0:
 		flag.Usage()
 		os.Exit(2)
 	case *serve != "":
@@ -98,7 +98,7 @@ func newStory(ctx context.Context, w io.Writer, c config) (s *story, err error) 
 	if s.list, err = loadPhrases(c.phrases, c.n); err != nil {
 		return nil, err
 	}
-	if len(s.list) < 2000 {
+	if len(s.list) < 4000 {
 		return nil, fmt.Errorf("%d phrases are too few", len(s.list))
 	}
 	if s.image, err = imageOf(s.list); err != nil {
@@ -242,7 +242,7 @@ func (s *story) memory(context.Context) error {
 		switch {
 		case z.exact > z.formula:
 			return errors.New("the formula should be an upper bound")
-		case z.mapped < 5*z.trie:
+		case n >= 100 && z.mapped < 5*z.trie:
 			return errors.New("the trie should be much smaller than a map of all prefixes")
 		}
 		last = z
@@ -257,25 +257,24 @@ func (s *story) memory(context.Context) error {
 // keystroke times one more letter.
 func (s *story) keystroke(context.Context) error {
 	s.say("one more letter, and the numbers of the %d best, in ns:", k)
-	s.say("  %-22s %10s %16s %18s", "letters typed", "trie", "map of all", "sorted list, heap")
-	var first, least float64
+	s.say("  %-16s %8s %14s %20s %16s", "letters typed", "trie", "map of all", "sorted list, heap", "terms it reads")
+	var first float64
 	for _, n := range []int{1, 2, 3, 5, 8} {
 		t, err := strokes(s.image, s.list, n)
 		if err != nil {
 			return err
 		}
-		s.say("  %-22d %10.0f %16.0f %18s", n, t.cursor, t.mapped, num(int(t.scan)))
-		if n == 1 {
-			first, least = t.cursor, t.scan
-		}
+		s.say("  %-16d %8.0f %14.0f %20s %16s", n, t.cursor, t.mapped, num(int(t.scan)), num(int(t.scanned)))
 		if t.allocs != 0 {
 			return fmt.Errorf("a key allocates: %v", t.allocs)
 		}
+		if n == 1 {
+			if first = t.cursor; t.scanned < 10*k {
+				return errors.New("without lists many terms should be read for the first letter")
+			}
+		}
 	}
 	s.say("  a key takes no memory: 0 allocations")
-	if least < 20*first {
-		return errors.New("reading a list should be much faster than searching for it")
-	}
 	s.reached = append(s.reached, fmt.Sprintf("ns per keystroke = %.0f", first))
 	return nil
 }
@@ -304,8 +303,6 @@ func (s *story) writing(context.Context) error {
 		return errors.New("both should suggest the same in the end")
 	case wr.locks < 8:
 		return errors.New("a click should touch all nodes above it")
-	case wr.batch.click >= wr.textbook.click:
-		return errors.New("to count in a batch should cost less")
 	}
 	return nil
 }
@@ -399,8 +396,8 @@ func (s *story) connections(context.Context) error {
 	switch {
 	case kept.wrong+each.wrong > 0:
 		return errors.New("each answer should be that of one image")
-	case kept.dialed >= each.dialed/2 || kept.took >= each.took:
-		return errors.New("a connection that is kept should save time")
+	case each.dialed < each.keys || kept.dialed > kept.moved+1 || kept.dialed >= kept.keys/2:
+		return errors.New("one connection should do until the search is in another node's partition")
 	}
 	return nil
 }

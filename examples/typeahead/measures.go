@@ -102,13 +102,15 @@ func scan(list []phrase, prefix string) (out []string) {
 
 type stroke struct {
 	cursor, mapped, scan float64 // ns
+	scanned              float64 // terms read without lists
 	allocs               float64
 }
 
 // heapOf keeps the k heaviest of a range, as one without cached lists has to.
-func heapOf(dst []phrase, sorted []phrase, prefix string) []phrase {
+func heapOf(dst []phrase, sorted []phrase, prefix string, scanned *int) []phrase {
 	i := sort.Search(len(sorted), func(i int) bool { return sorted[i].term >= prefix })
 	for ; i < len(sorted) && strings.HasPrefix(sorted[i].term, prefix); i++ {
+		*scanned++
 		switch {
 		case len(dst) < k:
 			dst = append(dst, sorted[i])
@@ -158,11 +160,14 @@ func strokes(image *trie.Image, list []phrase, n int) (s stroke, err error) {
 			read += uint64(x)
 		}
 	})
+	scanned, keys := 0, 0
 	s.scan, _ = each(func(i int) {
-		for _, p := range heapOf(found[:0], sorted, typed[i%len(typed)]) {
+		keys++
+		for _, p := range heapOf(found[:0], sorted, typed[i%len(typed)], &scanned) {
 			read += p.weight
 		}
 	})
+	s.scanned = float64(scanned) / float64(keys)
 	if read == 0 {
 		return s, fmt.Errorf("nothing begins with the %d letters of %d phrases", n, len(typed))
 	}
