@@ -1,6 +1,9 @@
 package redis
 
-import "github.com/ashlar-go/ashlar/ratelimit"
+import (
+	"github.com/ashlar-go/ashlar/idem"
+	"github.com/ashlar-go/ashlar/ratelimit"
+)
 
 // NewWithClock returns a limiter whose scripts begin with another clock.
 func NewWithClock(c Client, p ratelimit.Policy, o *Options, clock string) (*Limiter, error) {
@@ -38,3 +41,11 @@ func (n *Near) Abandon() {
 	}
 	n.wg.Wait()
 }
+
+// NewIdemWithClock returns a backend whose script begins with another clock.
+func NewIdemWithClock(c Client, o *IdemOptions, clock string) (*Idem, error) {
+	return newIdem(c, o, clock)
+}
+
+// ReadRecord reads a record of the script's.
+func ReadRecord(key string, v any) (idem.Record, error) { return readRecord(key, v) }

@@ -150,9 +150,9 @@ type flight struct {
 
 // An exchange is what a flight asks, and the answer.
 type exchange struct {
-	seq, lost              uint64
+	seq, lost                    uint64
 	held, give, need, more, want int64
-	reply                  [5]int64
+	reply                        [5]int64
 }
 
 // NewNear returns a Near in front of l. Lease and WriteBack need a GCRA or a TokenBucket

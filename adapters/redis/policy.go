@@ -24,6 +24,8 @@ var (
 	luaLease string
 	//go:embed lua/post.lua
 	luaPost string
+	//go:embed lua/idem.lua
+	luaIdem string
 )
 
 // exact is below what a Lua number, a double, holds every integer.

@@ -183,7 +183,7 @@ func newMoment(t testing.TB, addr, prefix string) *moment {
 				assert(a[4] == 'PX' and tonumber(a[5]) >= 1)
 				return real.call('SET', a[2], a[3])
 			end
-			if a[1] == 'PEXPIRE' then return 1 end
+			if a[1] == 'PEXPIRE' or a[1] == 'PEXPIREAT' then return 1 end
 			return real.call(...)
 		end}
 		local now = tonumber(real.call('GET', '%s'))
