@@ -103,13 +103,17 @@ type contraction struct {
 	up      [2]ladder
 
 	// The search for witnesses.
-	label   []label
+	label   []reach
 	epoch   uint32
 	targets []uint32 // epoch, for the nodes sought
 	queue   heap
 	found   []shortcut
 	tried   uint32 // the node that found is for
 }
+
+// A reach is how far a node is from where a search began, if it is of the search's epoch,
+// and the number of what led there.
+type reach struct{ epoch, dist, by uint32 }
 
 // A shortcut is one that the removal of a node needs.
 type shortcut struct{ from, to, weight, hops uint32 }
@@ -118,7 +122,7 @@ func newContraction(g *Graph, weights []uint32, maxArcs int) *contraction {
 	n := g.Nodes()
 	c := &contraction{
 		g: g, maxArcs: maxArcs, rank: make([]uint32, n), order: make([]uint32, 0, n), level: make([]uint32, n),
-		label: make([]label, n), targets: make([]uint32, n), tried: none,
+		label: make([]reach, n), targets: make([]uint32, n), tried: none,
 	}
 	for u := range n {
 		c.rank[u] = none
@@ -272,7 +276,7 @@ func (c *contraction) nextEpoch() {
 // witness searches from s without u, up to a distance, until all targets are reached.
 func (c *contraction) witness(s, u, farthest uint32, targets int) {
 	const patience = 120 // nodes
-	c.label[s] = label{c.epoch, 0, none}
+	c.label[s] = reach{c.epoch, 0, none}
 	c.queue = append(c.queue[:0], entry{0, s})
 	for settled := 0; len(c.queue) > 0 && settled < patience; {
 		at := c.queue.pop()
@@ -292,7 +296,7 @@ func (c *contraction) witness(s, u, farthest uint32, targets int) {
 				continue
 			}
 			if x := &c.label[l.node]; x.epoch != c.epoch || d < x.dist {
-				*x = label{c.epoch, d, none}
+				*x = reach{c.epoch, d, none}
 				c.queue.push(entry{d, l.node})
 			}
 		}
@@ -459,7 +463,7 @@ func (l *ladder) from(r uint32) []rung { return l.arcs[l.first[r]:l.first[r+1]] 
 type HierarchyQuery struct {
 	h       *Hierarchy
 	epoch   uint32
-	labels  [2][]label // by rank; by is the number of a rung
+	labels  [2][]reach // by rank; by is the number of a rung
 	queues  [2]heap
 	settled []uint32 // ranks
 	middle  uint32
@@ -470,7 +474,7 @@ type HierarchyQuery struct {
 func (h *Hierarchy) NewQuery() *HierarchyQuery {
 	q := &HierarchyQuery{h: h, middle: none}
 	for i := range q.labels {
-		q.labels[i] = make([]label, len(h.order))
+		q.labels[i] = make([]reach, len(h.order))
 	}
 	return q
 }
@@ -493,7 +497,7 @@ func (q *HierarchyQuery) Distance(s, t NodeID) (uint32, error) {
 	for i, u := range [2]NodeID{s, t} {
 		r := q.h.rank[u]
 		q.queues[i] = append(q.queues[i][:0], entry{0, r})
-		q.labels[i][r] = label{q.epoch, 0, none}
+		q.labels[i][r] = reach{q.epoch, 0, none}
 	}
 	best := uint32(Inf)
 	for {
@@ -537,7 +541,7 @@ func (q *HierarchyQuery) climb(i int, at entry) {
 		x := &up.arcs[j]
 		d := at.key + x.weight
 		if l := &q.labels[i][x.to]; d < Inf && (l.epoch != q.epoch || d < l.dist) {
-			*l = label{q.epoch, d, j}
+			*l = reach{q.epoch, d, j}
 			q.queues[i].push(entry{d, x.to})
 		}
 	}
