@@ -10,15 +10,18 @@ import (
 
 // climb fills label, by depth, with the distances from rank s to it and to all above it
 // in the elimination tree, over ways that lead up only; or, if down is set, with those
-// from them to s. Labels behind depth(s) are left as they are.
-func (m *Metric) climb(label []uint32, s uint32, down bool) {
+// from them to s. It says in path which nodes these are. What is behind the depth of s is
+// left as it is.
+func (m *Metric) climb(label, path []uint32, s uint32, down bool) {
 	t := m.t
 	p := &t.nodes[s]
 	for i := range label[:p.depth+1] {
 		label[i] = Inf
 	}
 	label[p.depth] = 0
-	for {
+	for r := s; ; r = p.parent {
+		p = &t.nodes[r]
+		path[p.depth] = r
 		if d := label[p.depth]; d < Inf && p.first < p.end {
 			row, depth := m.costs.row(p.first, p.end), t.depth[p.first:p.end]
 			depth = depth[:len(row)]
@@ -37,7 +40,6 @@ func (m *Metric) climb(label []uint32, s uint32, down bool) {
 		if p.parent == none {
 			return
 		}
-		p = &t.nodes[p.parent]
 	}
 }
 
@@ -65,6 +67,7 @@ type Targets struct {
 // A sweep is the memory of one.
 type sweep struct {
 	source []uint32        // labels of the start, by depth
+	path   []uint32        // which nodes these are
 	label  []uint32        // of the node that is looked at and those above it
 	found  []uint32        // of all nodes of the targets
 	wide   [][lanes]uint32 // the same for several starts
@@ -87,22 +90,26 @@ func (m *Metric) Targets(nodes []NodeID) (*Targets, error) {
 		ranks[i] = uint64(t.rank[u])<<32 | uint64(i)
 	}
 	slices.Sort(ranks)
-	// From the highest rank on. A subtree is a range that ends with its root: what was
-	// there before and is above the next target is its ancestor.
-	var path []uint32
-	last := uint32(none) // the node that was added last
+	// From the highest rank on, each up to where it meets those before: trail holds, by
+	// depth, the nodes above the last one, and never a node that is not looked at.
+	trail := make([]uint32, t.height)
+	for i := range trail {
+		trail[i] = none
+	}
+	tt.nodes = make([]uint32, 0, min(len(t.nodes), 64*len(nodes)))
 	for i := len(ranks) - 1; i >= 0; i-- {
 		r := uint32(ranks[i] >> 32)
-		path = path[:0]
-		for x := r; x != none && (last == none || !t.above(x, last)); x = t.nodes[x].parent {
-			path = append(path, x)
+		from := len(tt.nodes)
+		for x := r; x != none; {
+			p := &t.nodes[x]
+			if trail[p.depth] == x {
+				break
+			}
+			trail[p.depth] = x
+			tt.nodes = append(tt.nodes, x)
+			x = p.parent
 		}
-		for j := len(path) - 1; j >= 0; j-- {
-			tt.nodes = append(tt.nodes, path[j])
-		}
-		if len(path) > 0 {
-			last = r
-		}
+		slices.Reverse(tt.nodes[from:])
 		tt.place[uint32(ranks[i])] = uint32(len(tt.nodes)) - 1
 	}
 	return tt, nil
@@ -119,7 +126,7 @@ func (tt *Targets) sweep() *sweep {
 		return s
 	}
 	h := tt.m.t.height
-	return &sweep{source: make([]uint32, h), label: make([]uint32, h), found: make([]uint32, len(tt.nodes))}
+	return &sweep{source: make([]uint32, h), path: make([]uint32, h), label: make([]uint32, h), found: make([]uint32, len(tt.nodes))}
 }
 
 // From appends the distances from s to all targets to dst, in their order; [Inf] where
@@ -139,12 +146,12 @@ func (tt *Targets) ask(dst []uint32, u NodeID, to bool) ([]uint32, error) {
 	w := tt.sweep()
 	defer tt.pool.Put(w)
 	s := t.rank[u]
-	m.climb(w.source, s, to)
-	label, source := w.label, w.source
+	m.climb(w.source, w.path, s, to)
+	label, source, path := w.label, w.source[:t.nodes[s].depth+1], w.path
 	for i, r := range tt.nodes {
 		p := &t.nodes[r]
 		d := uint32(Inf)
-		if t.above(r, s) {
+		if int(p.depth) < len(source) && path[p.depth] == r {
 			d = source[p.depth]
 		}
 		d = m.descend(label, p, d, to)
@@ -165,16 +172,26 @@ func (m *Metric) descend(label []uint32, p *place, d uint32, to bool) uint32 {
 	}
 	row, depth := m.costs.row(p.first, p.end), m.t.depth[p.first:p.end]
 	depth = depth[:len(row)]
+	// Two at a time: the one minimum need not wait for the other.
+	other, i := d, 0
 	if to {
-		for i := range row {
+		for ; i+1 < len(row); i += 2 {
+			d = min(d, label[depth[i]]+row[i].up)
+			other = min(other, label[depth[i+1]]+row[i+1].up)
+		}
+		if i < len(row) {
 			d = min(d, label[depth[i]]+row[i].up)
 		}
 	} else {
-		for i := range row {
+		for ; i+1 < len(row); i += 2 {
+			d = min(d, label[depth[i]]+row[i].down)
+			other = min(other, label[depth[i+1]]+row[i+1].down)
+		}
+		if i < len(row) {
 			d = min(d, label[depth[i]]+row[i].down)
 		}
 	}
-	return d
+	return min(d, other)
 }
 
 // Matrix appends the distances from each start to each target to dst: row after row, one
@@ -245,7 +262,7 @@ func (tt *Targets) several(w *sweep, starts []NodeID) {
 	labels := make([]uint32, len(starts)*t.height)
 	for j, u := range starts {
 		sources[j] = t.rank[u]
-		m.climb(labels[j*t.height:][:t.height], sources[j], false)
+		m.climb(labels[j*t.height:][:t.height], w.path, sources[j], false)
 	}
 	label := w.wide
 	for i, r := range tt.nodes {
@@ -307,9 +324,9 @@ func (m *Metric) Isochrone(s NodeID, limit uint32, yield func(u NodeID, distance
 		return err
 	}
 	limit = min(limit, MaxWeight)
-	label, source := make([]uint32, t.height), make([]uint32, t.height)
+	label, source, path := make([]uint32, t.height), make([]uint32, t.height), make([]uint32, t.height)
 	x := t.rank[s]
-	m.climb(source, x, false)
+	m.climb(source, path, x, false)
 	for r := len(t.nodes) - 1; r >= 0; r-- {
 		p := &t.nodes[r]
 		d := uint32(Inf)

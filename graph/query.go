@@ -24,7 +24,7 @@ type Query struct {
 	direct  bool // the path is the arc prefix alone
 	stackUp []uint32
 	stackDn []uint32
-	todo    []uint32
+	todo    []span
 	settled int
 
 	// Of a question with several ends.
@@ -111,10 +111,12 @@ func (q *Query) search(x, y uint32) {
 		if s := u + d; s < best {
 			best, q.middle = s, p.depth
 		}
-		if u < best {
+		switch {
+		case u < best && d < best:
+			q.relax(p)
+		case u < best:
 			q.relaxUp(p)
-		}
-		if d < best {
+		case d < best:
 			q.relaxDown(p)
 		}
 		if p.parent == none {
@@ -159,6 +161,26 @@ func (q *Query) relaxDown(p *place) {
 	}
 }
 
+// relax is relaxUp and relaxDown of a node that both sides have reached.
+func (q *Query) relax(p *place) {
+	if p.first == p.end {
+		return
+	}
+	u, d := q.up[p.depth], q.down[p.depth]
+	u, d = u&^(1<<32-1)|label64(p.depth), d&^(1<<32-1)|label64(p.depth)
+	t := q.m.t
+	row := q.m.costs.row(p.first, p.end)
+	depth := t.depth[p.first:p.end]
+	depth = depth[:len(row)]
+	up := q.up
+	down := q.down[:len(up)]
+	for i := range row {
+		h := depth[i]
+		up[h] = min(up[h], u+label64(row[i].up)<<32)
+		down[h] = min(down[h], d+label64(row[i].down)<<32)
+	}
+}
+
 // AppendPath appends the arcs of the path of the last question, from its start to its
 // target; none if there is no path. It follows what is stored with each shortcut and
 // never searches the graph: some 20 ns an arc.
@@ -178,23 +200,23 @@ func (q *Query) AppendPath(dst []ArcID) []ArcID {
 		dst = append(dst, q.prefix)
 	}
 	// From the middle down to the start, then played backwards.
-	todo := q.todo[:0]
+	m, todo := q.m, q.todo[:0]
 	for d := q.middle; ; {
 		below := uint32(q.up[d])
 		if below == d {
 			break
 		}
-		todo = append(todo, t.find(q.stackUp[below], q.stackUp[d])<<1)
+		todo = append(todo, m.span(t.find(q.stackUp[below], q.stackUp[d])<<1))
 		d = below
 	}
-	dst, todo = q.m.unpack(dst, todo)
+	dst, todo = m.unpack(dst, todo)
 	for d := q.middle; ; {
 		below := uint32(q.down[d])
 		if below == d {
 			break
 		}
-		todo = append(todo[:0], t.find(q.stackDn[below], q.stackDn[d])<<1|1)
-		dst, todo = q.m.unpack(dst, todo)
+		todo = append(todo[:0], m.span(t.find(q.stackDn[below], q.stackDn[d])<<1|1))
+		dst, todo = m.unpack(dst, todo)
 		d = below
 	}
 	q.todo = todo
@@ -215,33 +237,36 @@ func (t *Topology) ancestors(dst []uint32, r uint32, height int) []uint32 {
 	return dst
 }
 
-// unpack appends the arcs of the graph that the slots on the stack stand for, the last
+// A span is an arc of the hierarchy in one direction that waits to be unpacked, with what
+// that needs: read when it is put on the stack, so that it is there when its turn comes.
+type span struct{ down, via, depth uint32 }
+
+func (m *Metric) span(slot uint32) span {
+	e := slot >> 1
+	v := m.vias.at(e)
+	return span{slot & 1, v.up ^ (v.up^v.down)&-(slot&1), m.t.depth[e]}
+}
+
+// unpack appends the arcs of the graph that the spans on the stack stand for, the last
 // one first.
-func (m *Metric) unpack(dst []ArcID, todo []uint32) ([]ArcID, []uint32) {
-	t := m.t
+func (m *Metric) unpack(dst []ArcID, todo []span) ([]ArcID, []span) {
+	depth := m.t.depth
 	for len(todo) > 0 {
 		s := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		e := s >> 1
-		c := m.vias.at(e)
-		via := c.up
-		if s&1 != 0 {
-			via = c.down
+		for s.via&viaShortcut != 0 {
+			// From the node below both ends, via leads to the tail, other to the head.
+			via := s.via &^ viaShortcut
+			other := via + 1
+			for depth[other] != s.depth {
+				other++
+			}
+			// Down one of them and up the other; without a branch that is hard to guess.
+			swap := (via ^ other) & -s.down
+			todo = append(todo, m.span((other^swap)<<1))
+			s = m.span((via^swap)<<1 | 1)
 		}
-		if via&viaShortcut == 0 {
-			dst = append(dst, via)
-			continue
-		}
-		via &^= viaShortcut
-		// From the node below both ends, via leads to the tail, other to the head.
-		other := via + 1
-		for d := t.depth[e]; t.depth[other] != d; other++ {
-		}
-		if s&1 == 0 {
-			todo = append(todo, other<<1, via<<1|1)
-		} else {
-			todo = append(todo, via<<1, other<<1|1)
-		}
+		dst = append(dst, s.via)
 	}
 	return dst, todo
 }
