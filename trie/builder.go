@@ -198,7 +198,7 @@ func write(terms [][]byte, weights []uint64, k int) (*Image, error) {
 	}
 	rankOf := make([]uint32, n)
 	var sec [sections][]byte
-	sec[secRanks] = make([]byte, packedSize(n, width))
+	sec[secRanks] = make([]byte, packedSize(uint64(n), width))
 	sec[secWeights] = make([]byte, 8*blocks(n, perWeights))
 	var before uint64
 	for r, pos := range byRank {
@@ -286,7 +286,7 @@ func write(terms [][]byte, weights []uint64, k int) (*Image, error) {
 	}
 
 	// Lists, from the last node up: a node's best are among its children's best.
-	sec[secLists] = make([]byte, packedSize(len(queue)*k, width))
+	sec[secLists] = make([]byte, packedSize(uint64(len(queue))*uint64(k), width))
 	var ranks []uint32
 	for i := len(queue) - 1; i >= 0; i-- {
 		q, s := queue[i], spans[i]

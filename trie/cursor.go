@@ -147,9 +147,9 @@ const few = 16
 // fewRanked appends n terms from a place on by their ranks: each comes behind as many as
 // have a lower one.
 func (m *Image) fewRanked(dst []Hit, at place, n int) []Hit {
-	p, b := m.section[secRanks], m.bits
-	bit := uint(at.lo) * b
-	if n <= 0 || (bit+uint(n-1)*b)/8+8 > uint(len(p)) {
+	p, b := m.section[secRanks], uint64(m.bits)
+	bit := uint64(at.lo) * b
+	if n <= 0 || (bit+uint64(n-1)*b)/8+8 > uint64(len(p)) {
 		return dst
 	}
 	var ranks, lower [few]uint64
@@ -175,9 +175,9 @@ func (m *Image) fewRanked(dst []Hit, at place, n int) []Hit {
 
 // list appends the first n of a node's list.
 func (m *Image) list(dst []Hit, node, n int) []Hit {
-	p, b := m.section[secLists], m.bits
-	at := uint(node) * uint(m.k) * b // in bits
-	if n <= 0 || (at+uint(n-1)*b)/8+8 > uint(len(p)) {
+	p, b := m.section[secLists], uint64(m.bits)
+	at := uint64(node) * uint64(m.k) * b // in bits
+	if n <= 0 || (at+uint64(n-1)*b)/8+8 > uint64(len(p)) {
 		return dst
 	}
 	begin := len(dst)
@@ -192,9 +192,9 @@ func (m *Image) list(dst []Hit, node, n int) []Hit {
 
 // ranked appends the best of len(keys) terms from a place on, sorted by insertion.
 func (m *Image) ranked(dst []Hit, keys []uint64, at place, k int) []Hit {
-	p, b := m.section[secRanks], m.bits
-	bit := uint(at.lo) * b
-	if len(keys) == 0 || (bit+uint(len(keys)-1)*b)/8+8 > uint(len(p)) {
+	p, b := m.section[secRanks], uint64(m.bits)
+	bit := uint64(at.lo) * b
+	if len(keys) == 0 || (bit+uint64(len(keys)-1)*b)/8+8 > uint64(len(p)) {
 		return dst
 	}
 	mask := uint64(1)<<b - 1

@@ -20,8 +20,8 @@
 // is shown for the shortest prefixes, which are typed most and match most, is only
 // read. A prefix with fewer terms needs no list, since all of them are shown, in the
 // order of their ranks; and these are most prefixes: of 600,000 phrases, 36,000 nodes
-// have lists. To cache the list of every prefix in a map, as is often drawn, takes
-// twenty times the memory and is no faster.
+// have lists. To cache the list of every prefix in a map, as is often drawn, takes twenty
+// times the memory, to save some tens of nanoseconds a key.
 //
 // The text itself is front-coded: each term says how much it shares with the one
 // before. A node is 20 bytes, and its small children two bytes each.

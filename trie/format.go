@@ -106,7 +106,8 @@ func Load(b []byte) (*Image, error) {
 	}
 	if end != uint64(len(b)) || m.nodes == 0 && m.n > 255 || m.k < 1 || m.k > MaxK || m.n < 0 || m.nodes < 0 || m.bits != bitsFor(m.n) ||
 		len(m.section[secNodes]) != m.nodes*nodeSize || len(m.section[secLabels]) != len(m.section[secSizes]) ||
-		len(m.section[secRanks]) != packedSize(m.n, m.bits) || len(m.section[secLists]) != packedSize(m.nodes*m.k, m.bits) ||
+		uint64(len(m.section[secRanks])) != packedSize(uint64(m.n), m.bits) ||
+		uint64(len(m.section[secLists])) != packedSize(uint64(m.nodes)*uint64(m.k), m.bits) ||
 		len(m.section[secText]) < 4*blocks(m.n, perBlock) || len(m.section[secWeights]) < 8*blocks(m.n, perWeights) {
 		return nil, fmt.Errorf("%w: sections that do not fit", ErrCorrupt)
 	}
@@ -128,25 +129,26 @@ func blocks(n, per int) int { return (n + per - 1) / per }
 // bitsFor returns how many bits a position takes.
 func bitsFor(n int) uint { return uint(max(1, bits.Len(uint(max(0, n-1))))) }
 
-// packedSize has room behind the last for reading eight bytes at each.
-func packedSize(n int, b uint) int {
+// packedSize has room behind the last for reading eight bytes at each. Sizes in bits
+// are more than an int holds on small machines.
+func packedSize(n uint64, b uint) uint64 {
 	if n == 0 {
 		return 0
 	}
-	return (n*int(b)+7)/8 + 7
+	return (n*uint64(b)+7)/8 + 7
 }
 
 // packed returns element i of packed numbers of b bits, up to 32.
 func packed(p []byte, i int, b uint) int {
-	at := i * int(b)
-	if i < 0 || at/8+8 > len(p) {
+	at := uint64(i) * uint64(b)
+	if i < 0 || at/8+8 > uint64(len(p)) {
 		return 0
 	}
 	return int(binary.LittleEndian.Uint64(p[at/8:]) >> (at % 8) & (1<<b - 1))
 }
 
 func putPacked(p []byte, i int, b uint, v uint64) {
-	at := i * int(b)
+	at := uint64(i) * uint64(b)
 	x := binary.LittleEndian.Uint64(p[at/8:])
 	binary.LittleEndian.PutUint64(p[at/8:], x|v<<(at%8))
 }
@@ -162,7 +164,8 @@ type node struct {
 	labelBytes []byte
 }
 
-// node returns node i, with bounds that can be relied on.
+// node returns node i, with bounds that can be relied on. What is above an int on a small
+// machine is negative here.
 func (m *Image) node(i int) (n node) {
 	p := m.section[secNodes]
 	if i < 0 || i >= m.nodes {
@@ -175,7 +178,7 @@ func (m *Image) node(i int) (n node) {
 		lo: int(le.Uint32(p)), hi: int(le.Uint32(p[4:])), child: int(le.Uint32(p[8:])), first: int(le.Uint32(p[12:])),
 		depth: int(le.Uint16(p[16:])), children: int(c &^ terminalBit), terminal: c&terminalBit != 0,
 	}
-	if labels := m.section[secLabels]; n.lo > n.hi || n.hi > m.n || n.child > len(labels) || n.children > len(labels)-n.child || n.first <= i && n.first != 0 {
+	if labels := m.section[secLabels]; n.lo < 0 || n.lo > n.hi || n.hi > m.n || n.child < 0 || n.child > len(labels) || n.children > len(labels)-n.child || n.first <= i && n.first != 0 {
 		return node{}
 	}
 	n.labelBytes = m.section[secLabels][n.child:][:n.children]
@@ -189,7 +192,7 @@ func (m *Image) bounds(i int) (lo, hi int) {
 	}
 	p := m.section[secNodes][i*nodeSize:][:nodeSize]
 	lo, hi = int(binary.LittleEndian.Uint32(p)), int(binary.LittleEndian.Uint32(p[4:]))
-	if lo > hi || hi > m.n {
+	if lo < 0 || lo > hi || hi > m.n {
 		return 0, 0
 	}
 	return lo, hi
