@@ -143,12 +143,13 @@ func tag(key string) string {
 const slots = 16384
 
 // slot returns where a cluster keeps a key: CRC-16 (XMODEM) of its tag.
-func slot(key string) int {
-	var crc uint16
-	for _, c := range []byte(tag(key)) {
+func slot(key string) int { return int(crc16(tag(key)) % slots) }
+
+func crc16(s string) (crc uint16) {
+	for _, c := range []byte(s) {
 		crc = crc<<8 ^ crcTable[byte(crc>>8)^c]
 	}
-	return int(crc % slots)
+	return crc
 }
 
 var crcTable = func() (t [256]uint16) {

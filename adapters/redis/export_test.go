@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"time"
+
 	"github.com/ashlar-go/ashlar/idem"
 	"github.com/ashlar-go/ashlar/ratelimit"
 )
@@ -49,3 +51,14 @@ func NewIdemWithClock(c Client, o *IdemOptions, clock string) (*Idem, error) {
 
 // ReadRecord reads a record of the script's.
 func ReadRecord(key string, v any) (idem.Record, error) { return readRecord(key, v) }
+
+// NewCacheWithClock returns a cache whose script begins with another clock.
+func NewCacheWithClock(c Client, o *CacheOptions, clock string) (*Cache, error) {
+	return newCache(c, o, clock)
+}
+
+// ReadCacheReply reads an answer of the script's.
+func ReadCacheReply(v any) (value []byte, left time.Duration, there bool, err error) {
+	r, err := readCacheReply(v)
+	return r.value, r.left, r.there, err
+}

@@ -99,6 +99,14 @@ func TestFailure(t *testing.T) {
 				d, err := closed.Check(ctx, "k", 0)
 				return err == nil && d.OK
 			})
+			// All ask again, not only one from time to time.
+			before := closed.Stats().Without
+			for range 20 {
+				check(t, closed, "other", 0)
+			}
+			if st := closed.Stats(); st.Without != before {
+				t.Fatalf("%+v: Redis is back", st)
+			}
 			if d := check(t, fail, "k", 0); d.Remaining > 10 {
 				t.Fatalf("%+v", d)
 			}

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -75,9 +74,10 @@ func newIdem(c Client, opts *IdemOptions, clock string) (*Idem, error) {
 // part returns what the names of a key's partition begin with.
 func (b *Idem) part(i int) string { return b.o.Prefix + "{" + strconv.Itoa(i) + "}" }
 
-// names returns what is kept about a key: its record and the lists of its partition.
+// names returns what is kept about a key: its record and the lists of its partition, which
+// is the CRC-16 of the key, modulo their number.
 func (b *Idem) names(key string) []string {
-	p := b.part(slot("{"+strings.ReplaceAll(key, "}", "")+"}") % b.o.Partitions)
+	p := b.part(int(crc16(key)) % b.o.Partitions)
 	return []string{p + "k:" + key, p + "leases", p + "ends"}
 }
 
@@ -111,29 +111,9 @@ func (b *Idem) run(ctx context.Context, r run) (any, error) {
 	if b.closed.Load() {
 		return nil, idem.ErrClosed
 	}
-	within, cancel := context.WithTimeout(ctx, b.o.Timeout)
-	defer cancel()
-	type answer struct {
-		v   any
-		err error
-	}
-	done := make(chan answer, 1)
-	go func() { // ends when the client gives up
-		v, err := b.script.one(within, b.client, r)
-		done <- answer{v, err}
-	}()
-	select {
-	case a := <-done:
-		if a.err != nil && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if a.err != nil && errors.Is(a.err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("%w: %v", ErrTimeout, b.o.Timeout)
-		}
-		return a.v, a.err
-	case <-within.Done():
-		return nil, cmp.Or(ctx.Err(), fmt.Errorf("%w: %v", ErrTimeout, b.o.Timeout))
-	}
+	return answerWithin(ctx, b.o.Timeout, func(ctx context.Context) (any, error) {
+		return b.script.one(ctx, b.client, r)
+	})
 }
 
 // readRecord reads the fields of lua/idem.lua; none are the zero record.

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,7 +72,7 @@ type Limiter struct {
 	rules  *script
 	share  *ratelimit.Limiter // for Local
 
-	down  atomic.Int64 // until when Redis is left alone, as nanoseconds since 1970
+	rest  breaker
 	stats struct{ calls, failures, without atomic.Uint64 }
 }
 
@@ -115,7 +114,7 @@ func newLimiter(c Client, p ratelimit.Policy, opts *Options, clock string) (*Lim
 	if strings.ContainsAny(o.Prefix, "{}") {
 		return nil, fmt.Errorf("%w: prefix %q: keys choose their slots", ErrInvalid, o.Prefix)
 	}
-	l := &Limiter{client: c, policy: p, rule: r, opts: o}
+	l := &Limiter{client: c, policy: p, rule: r, opts: o, rest: breaker{pause: o.Pause}}
 	l.rules = newScript(clock + luaFlow + luaRules)
 	l.script = l.rules
 	if r.kind == 'g' {
@@ -206,6 +205,7 @@ func (l *Limiter) Check(ctx context.Context, key string, n int) (ratelimit.Decis
 	if err := l.batch.do(ctx, c); err != nil {
 		return l.fail(ctx, key, n, err)
 	}
+	l.rest.works()
 	return c.d, nil
 }
 
@@ -242,6 +242,8 @@ func (l *Limiter) CheckMany(ctx context.Context, reqs []Request, out []ratelimit
 				d, err = l.without(r.Key, r.N, ErrDown)
 			case err != nil:
 				d, err = l.fail(ctx, r.Key, r.N, err)
+			default:
+				l.rest.works()
 			}
 			if err != nil {
 				return out, err
@@ -363,6 +365,7 @@ func CheckAll(ctx context.Context, n int, rules ...Rule) (d ratelimit.Decision, 
 		}
 		return first.withoutAll(n, rules, err)
 	}
+	first.rest.works()
 	rule = -1
 	for i, v := range list {
 		got, err := rules[i].Limiter.read(v, int64(n))
@@ -479,21 +482,8 @@ func (l *Limiter) readAll(v any, calls []*call) error {
 	return nil
 }
 
-// resting tells whether Redis has failed a moment ago. One request after the pause
-// tries it again.
-func (l *Limiter) resting() bool {
-	until := l.down.Load()
-	if until == 0 {
-		return false
-	}
-	now := time.Now().UnixNano()
-	return now < until || !l.down.CompareAndSwap(until, now+l.pause())
-}
-
-func (l *Limiter) pause() int64 {
-	p := int64(l.opts.Pause)
-	return p/2 + rand.Int64N(p+1)
-}
+// resting tells whether Redis has failed a moment ago.
+func (l *Limiter) resting() bool { return l.rest.resting() }
 
 // fail decides what to return for an error.
 func (l *Limiter) fail(ctx context.Context, key string, n int, err error) (ratelimit.Decision, error) {
@@ -517,7 +507,7 @@ func (l *Limiter) note(ctx context.Context, err error) error {
 	}
 	// The caller's own deadline says little about Redis.
 	if ctx.Err() == nil {
-		l.down.Store(time.Now().UnixNano() + l.pause())
+		l.rest.fail()
 	}
 	return nil
 }

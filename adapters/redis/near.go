@@ -405,7 +405,7 @@ func (n *Near) decide(e *near, need, now int64) (ratelimit.Decision, bool) {
 		e.held -= need
 		// The next lease comes before this one is at its end.
 		if e.flight == nil && e.share > 1 && (e.held <= e.share/4 || e.until-now < int64(n.o.Lease)/4) &&
-			e.plenty && !e.shard.closed && n.l.down.Load() == 0 {
+			e.plenty && !e.shard.closed && n.l.rest.until.Load() == 0 {
 			n.depart(e, 0, now)
 		}
 		return n.passed(e, now), true
@@ -496,6 +496,7 @@ func (n *Near) land(e *near, f *flight, x *exchange, sent int64, err error) {
 	if f.err = err; err != nil {
 		return
 	}
+	n.l.rest.works()
 	now, r := n.now(), n.l.rule
 	e.seen, e.at, e.refused = true, now, 0
 	if n.o.Mode == WriteBack {
@@ -573,7 +574,7 @@ func (n *Near) sweeps() {
 		if whole {
 			swept = n.now()
 		}
-		if n.l.down.Load() == 0 || !n.l.resting() {
+		if n.l.rest.until.Load() == 0 || !n.l.resting() {
 			n.tell(n.ctx, whole)
 		}
 	}

@@ -26,6 +26,8 @@ var (
 	luaPost string
 	//go:embed lua/idem.lua
 	luaIdem string
+	//go:embed lua/cache.lua
+	luaCache string
 )
 
 // exact is below what a Lua number, a double, holds every integer.

@@ -35,7 +35,7 @@ func (n *Near) decideBack(e *near, need, now int64) (ratelimit.Decision, bool) {
 		e.shard.dirty = append(e.shard.dirty, e)
 	}
 	// The next ones need not wait.
-	if e.flight == nil && e.pending > int64(n.o.MaxPending)/2 && !e.shard.closed && n.l.down.Load() == 0 {
+	if e.flight == nil && e.pending > int64(n.o.MaxPending)/2 && !e.shard.closed && n.l.rest.until.Load() == 0 {
 		n.depart(e, 0, now)
 	}
 	return n.passed(e, now), true
