@@ -21,6 +21,9 @@
 //     trie/norm gives them one form first.
 //   - What is near: cells of the Earth, covers of areas, and an index of points that
 //     move: package geohash.
+//   - The quickest way through a road network, while traffic changes: package graph;
+//     across processes, graph/shard. Graphs of comments or dependencies:
+//     graph/digraph.
 //   - Who may pass, so many in so much time: package ratelimit, and ratelimit/httplimit
 //     in front of an HTTP handler.
 //   - A request that comes twice takes effect once: package idem. A storage of
@@ -36,7 +39,7 @@
 //     table, each record exactly once: package stream/flow.
 //
 // Planned, in the same repository and under the same rules: values that merge
-// (crdt) and proofs of what differs (merkle); road networks (graph); priority queues (pqueue), scheduled jobs (sched), and names for
+// (crdt) and proofs of what differs (merkle); priority queues (pqueue), scheduled jobs (sched), and names for
 // recorded sound (fingerprint).
 //
 // # What they share

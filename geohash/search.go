@@ -1,6 +1,10 @@
 package geohash
 
-import "math"
+import (
+	"math"
+
+	"github.com/ashlar-go/ashlar/internal/minheap"
+)
 
 // A Found is a point of an [Index].
 type Found[K comparable] struct {
@@ -20,20 +24,14 @@ type Query[K comparable] struct {
 
 // A search is the memory of one search, kept for later ones.
 type search[K comparable] struct {
-	open  []branchAt[K] // a heap, the nearest first
+	open  minheap.Heap[float64, *node[K]] // by the least haversine
 	stack []*node[K]
 	near  []spot[K]
-	best  []hit[K] // a heap, the farthest first
+	best  minheap.Heap[float64, hit[K]] // by the haversine, negative: the farthest first
 	keys  map[K]struct{}
 }
 
-type branchAt[K comparable] struct {
-	h float64
-	n *node[K]
-}
-
 type hit[K comparable] struct {
-	h   float64
 	key K
 	Point
 }
@@ -84,9 +82,8 @@ func (ix *Index[K]) Nearest(dst []Found[K], lat, lon float64, k int, q *Query[K]
 	n := len(dst)
 	dst = append(dst, make([]Found[K], len(s.best))...)
 	for i := len(dst) - 1; i >= n; i-- {
-		top := s.best[0]
-		s.pop()
-		dst[i] = Found[K]{top.key, top.Point, metres(top.h)}
+		top := s.best.Pop()
+		dst[i] = Found[K]{top.Value.key, top.Value.Point, metres(-top.Key)}
 	}
 	return dst, nil
 }
@@ -99,25 +96,27 @@ func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
 		worst = haversineOf(q.Within)*(1+1e-14) + slack
 	}
 	f := newSieve(o, worst)
-	s.best, s.open, s.keys = s.best[:0], append(s.open[:0], branchAt[K]{0, ix.root}), nil
+	s.best, s.open, s.keys = s.best[:0], s.open[:0], nil
+	s.open.Push(0, ix.root)
 	for len(s.open) > 0 {
-		b := s.popOpen()
-		if b.h >= worst {
+		b := s.open.Pop()
+		if b.Key >= worst {
 			break
 		}
-		if b.n.kids != nil {
+		n := b.Value
+		if n.kids != nil {
 			var bounds [fan]float64
-			b.n.kids.edges.bound(o, &bounds)
+			n.kids.edges.bound(o, &bounds)
 			for i := range bounds {
 				if bounds[i] < worst {
-					if c := b.n.kids.child[i].Load(); c != nil {
-						s.pushOpen(branchAt[K]{bounds[i], c})
+					if c := n.kids.child[i].Load(); c != nil {
+						s.open.Push(bounds[i], c)
 					}
 				}
 			}
 			continue
 		}
-		if !s.sift(b.n, &f) {
+		if !s.sift(n, &f) {
 			return false
 		}
 		var last *spot[K]
@@ -138,17 +137,17 @@ func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
 				continue // it moved from where it was found to here
 			}
 			if len(s.best) == k {
+				gone := s.best.Pop()
 				if s.keys != nil {
-					delete(s.keys, s.best[0].key)
+					delete(s.keys, gone.Value.key)
 				}
-				s.pop()
 			}
-			s.push(hit[K]{h, c.key, Point{c.lat, c.lon}})
+			s.best.Push(-h, hit[K]{c.key, Point{c.lat, c.lon}})
 			if s.keys != nil {
 				s.keys[c.key] = struct{}{}
 			}
 			if len(s.best) == k {
-				worst = s.best[0].h
+				worst = -s.best[0].Key
 				f.narrow(worst)
 			}
 		}
@@ -161,7 +160,7 @@ func (s *search[K]) has(key K) bool {
 	if s.keys == nil {
 		if len(s.best) <= 64 {
 			for i := range s.best {
-				if s.best[i].key == key {
+				if s.best[i].Value.key == key {
 					return true
 				}
 			}
@@ -169,7 +168,7 @@ func (s *search[K]) has(key K) bool {
 		}
 		s.keys = make(map[K]struct{}, len(s.best))
 		for i := range s.best {
-			s.keys[s.best[i].key] = struct{}{}
+			s.keys[s.best[i].Value.key] = struct{}{}
 		}
 	}
 	_, ok := s.keys[key]
@@ -338,88 +337,6 @@ again:
 		}
 	}
 	return dst[:begin+len(found)]
-}
-
-// The heap of open nodes.
-
-func (s *search[K]) pushOpen(b branchAt[K]) {
-	s.open = append(s.open, b)
-	i := len(s.open) - 1
-	for i > 0 {
-		up := (i - 1) / 2
-		if s.open[up].h <= b.h {
-			break
-		}
-		s.open[i] = s.open[up]
-		i = up
-	}
-	s.open[i] = b
-}
-
-func (s *search[K]) popOpen() branchAt[K] {
-	top := s.open[0]
-	last := len(s.open) - 1
-	x := s.open[last]
-	s.open = s.open[:last]
-	i := 0
-	for {
-		c := 2*i + 1
-		if c >= last {
-			break
-		}
-		if c+1 < last && s.open[c+1].h < s.open[c].h {
-			c++
-		}
-		if s.open[c].h >= x.h {
-			break
-		}
-		s.open[i] = s.open[c]
-		i = c
-	}
-	if last > 0 {
-		s.open[i] = x
-	}
-	return top
-}
-
-// The heap of the best, the worst of them first.
-
-func (s *search[K]) push(x hit[K]) {
-	s.best = append(s.best, x)
-	i := len(s.best) - 1
-	for i > 0 {
-		up := (i - 1) / 2
-		if s.best[up].h >= x.h {
-			break
-		}
-		s.best[i] = s.best[up]
-		i = up
-	}
-	s.best[i] = x
-}
-
-func (s *search[K]) pop() {
-	last := len(s.best) - 1
-	x := s.best[last]
-	s.best = s.best[:last]
-	i := 0
-	for {
-		c := 2*i + 1
-		if c >= last {
-			break
-		}
-		if c+1 < last && s.best[c+1].h > s.best[c].h {
-			c++
-		}
-		if s.best[c].h <= x.h {
-			break
-		}
-		s.best[i] = s.best[c]
-		i = c
-	}
-	if last > 0 {
-		s.best[i] = x
-	}
 }
 
 // quarters are the edges of the sixteen children of a branch, four by four, with

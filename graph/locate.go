@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/ashlar-go/ashlar/geohash"
+	"github.com/ashlar-go/ashlar/internal/minheap"
 )
 
 // ErrNotFound is returned by a [Locator] where there is nothing to find.
@@ -26,7 +27,7 @@ type Locator struct {
 	at    []vec // of each node
 	nodes boxes
 	arcs  boxes
-	pool  sync.Pool // of *[]openBox
+	pool  sync.Pool // of *queue
 }
 
 // boxFan is how many boxes, or things, a box has in it.
@@ -141,11 +142,10 @@ func (b *box) squared(p *[3]float64) float64 {
 	return sum
 }
 
-// An openBox is a box that a search may look into.
-type openBox struct {
-	d            float64
-	level, index int32
-}
+// A queue holds the boxes that a search may look into, by the squares of their distances.
+type queue = minheap.Heap[float64, openBox]
+
+type openBox struct{ level, index int32 }
 
 // Node returns the node nearest to a place in degrees, and how many metres it is away. Of
 // several it is the lowest. Keep says which nodes count; nil is all. It wraps [ErrInvalid]
@@ -245,17 +245,19 @@ func (l *Locator) search(t *boxes, v *vec, best *nearest, offer func(uint32)) {
 		return
 	}
 	p := [3]float64{v.x, v.y, v.z}
-	open, _ := l.pool.Get().(*[]openBox)
-	if open == nil {
-		open = new([]openBox)
+	q, _ := l.pool.Get().(*queue)
+	if q == nil {
+		q = new(queue)
 	}
-	defer l.pool.Put(open)
-	q := append((*open)[:0], openBox{0, int32(len(t.levels) - 1), 0})
-	for len(q) > 0 {
-		at := popOpen(&q)
-		if at.d > best.d {
+	defer l.pool.Put(q)
+	*q = (*q)[:0]
+	q.Push(0, openBox{int32(len(t.levels) - 1), 0})
+	for len(*q) > 0 {
+		next := q.Pop()
+		if next.Key > best.d {
 			break
 		}
+		at := next.Value
 		first := int(at.index) * boxFan
 		if at.level == 0 {
 			for _, x := range t.things[first:min(first+boxFan, len(t.things))] {
@@ -266,50 +268,8 @@ func (l *Locator) search(t *boxes, v *vec, best *nearest, offer func(uint32)) {
 		below := t.levels[at.level-1]
 		for i := first; i < min(first+boxFan, len(below)); i++ {
 			if d := below[i].squared(&p); d <= best.d {
-				pushOpen(&q, openBox{d, at.level - 1, int32(i)})
+				q.Push(d, openBox{at.level - 1, int32(i)})
 			}
 		}
 	}
-	*open = q
-}
-
-func pushOpen(h *[]openBox, x openBox) {
-	q := append(*h, x)
-	i := len(q) - 1
-	for i > 0 {
-		up := (i - 1) / 2
-		if q[up].d <= x.d {
-			break
-		}
-		q[i] = q[up]
-		i = up
-	}
-	q[i] = x
-	*h = q
-}
-
-func popOpen(h *[]openBox) openBox {
-	q := *h
-	top, x := q[0], q[len(q)-1]
-	q = q[:len(q)-1]
-	*h = q
-	i := 0
-	for {
-		c := 2*i + 1
-		if c >= len(q) {
-			break
-		}
-		if c+1 < len(q) && q[c+1].d < q[c].d {
-			c++
-		}
-		if q[c].d >= x.d {
-			break
-		}
-		q[i] = q[c]
-		i = c
-	}
-	if len(q) > 0 {
-		q[i] = x
-	}
-	return top
 }

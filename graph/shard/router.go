@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ashlar-go/ashlar/graph"
+	"github.com/ashlar-go/ashlar/internal/minheap"
 )
 
 // ErrUnsteady is returned when a part changed faster than a question could be asked, some
@@ -203,7 +204,7 @@ type search struct {
 	maps   []*roads
 	labels []label
 	epoch  uint32
-	heap   []entry
+	heap   minheap.Heap[uint32, uint32] // borders by their distances
 }
 
 type label struct {
@@ -211,8 +212,6 @@ type label struct {
 	from        uint32 // a border, or inside: the start
 	arc         graph.ArcID
 }
-
-type entry struct{ key, border uint32 }
 
 // try asks once. It returns false if a part has changed meanwhile.
 func (r *Router) try(ctx context.Context, s, t graph.NodeID, path bool, trace *Trace) (uint32, []graph.ArcID, bool, error) {
@@ -290,31 +289,31 @@ func (r *Router) search(q *search, from, to int, start, target []uint32, best ui
 		if d < best {
 			x := r.base[from] + uint32(i)
 			q.labels[x] = label{q.epoch, d, inside, inside}
-			q.push(entry{d, x})
+			q.heap.Push(d, x)
 		}
 	}
 	for len(q.heap) > 0 {
-		at := q.pop()
-		if at.key >= best {
+		at := q.heap.Pop()
+		if at.Key >= best {
 			break
 		}
-		if at.key > q.labels[at.border].dist {
+		if at.Key > q.labels[at.Value].dist {
 			continue
 		}
 		trace.Settled++
-		part := r.partOf(at.border)
+		part := r.partOf(at.Value)
 		if part == to {
-			if d := at.key + target[at.border-r.base[to]]; d < best {
-				best, last = d, at.border
+			if d := at.Key + target[at.Value-r.base[to]]; d < best {
+				best, last = d, at.Value
 			}
 		}
 		m := q.maps[part]
-		i := at.border - r.base[part]
+		i := at.Value - r.base[part]
 		for _, a := range m.arcs[m.first[i]:m.first[i+1]] {
-			d := at.key + a.weight
+			d := at.Key + a.weight
 			if l := &q.labels[a.to]; d < best && (l.epoch != q.epoch || d < l.dist) {
-				*l = label{q.epoch, d, at.border, a.arc}
-				q.push(entry{d, a.to})
+				*l = label{q.epoch, d, at.Value, a.arc}
+				q.heap.Push(d, a.to)
 			}
 		}
 	}
@@ -387,45 +386,4 @@ func (r *Router) unpack(ctx context.Context, q *search, s, t graph.NodeID, last 
 		}
 	}
 	return path, true, nil
-}
-
-func (q *search) push(e entry) {
-	h := append(q.heap, e)
-	i := len(h) - 1
-	for i > 0 {
-		up := (i - 1) / 2
-		if h[up].key <= e.key {
-			break
-		}
-		h[i] = h[up]
-		i = up
-	}
-	h[i] = e
-	q.heap = h
-}
-
-func (q *search) pop() entry {
-	h := q.heap
-	top, x := h[0], h[len(h)-1]
-	h = h[:len(h)-1]
-	q.heap = h
-	i := 0
-	for {
-		c := 2*i + 1
-		if c >= len(h) {
-			break
-		}
-		if c+1 < len(h) && h[c+1].key < h[c].key {
-			c++
-		}
-		if h[c].key >= x.key {
-			break
-		}
-		h[i] = h[c]
-		i = c
-	}
-	if len(h) > 0 {
-		h[i] = x
-	}
-	return top
 }
