@@ -23,7 +23,7 @@ type cost struct{ up, down uint32 }
 
 const (
 	viaShortcut = 1 << 31
-	weightBits  = 10 // a page of the graph's weights has 1,024
+	weightBits  = 9 // binary logarithm of how many of the weights of the graph are on a page
 )
 
 // Customize gives the hierarchy these weights, one for each arc of the graph in the order

@@ -312,6 +312,7 @@ func (t *Topology) check() error {
 		}
 		end = p.end
 		t.arcs += int(d)
+		t.triangles += triangles(d)
 		t.maxDegree = max(t.maxDegree, int(d))
 		if (d == 0) != (p.parent == none) {
 			return corrupt("parent of rank", r)

@@ -2,30 +2,39 @@ package graph
 
 import "unsafe"
 
-// A book is a sequence cut into pages of a power of two, so that a copy with a few pages
-// changed shares all others. Its table holds one pointer for each page, to keep both the
-// copy and a look-up short: this is the only file of the package that needs unsafe for
-// speed. Invariant: pages[i] points to the first of 1<<bits elements, of the last page to
-// as many as n leaves for it.
+// A book is a sequence cut into pages of a power of two, and these into chapters, so that
+// a copy with a few pages changed shares all others. A look-up follows two pointers; this
+// is the only file of the package that needs unsafe for it. Invariant: a page has 1<<bits
+// elements, the last one those that are left of n.
 type book[T any] struct {
-	pages []*T
-	n     int
-	bits  uint // binary logarithm of the size of a page
+	chapters []*chapter[T]
+	n        int
+	bits     uint // binary logarithm of the size of a page
 }
+
+// A chapter holds the first element of each of its pages.
+type chapter[T any] [1 << chapterBits]*T
+
+const chapterBits = 6
 
 // newBook returns s as a book. It uses the memory of s.
 func newBook[T any](s []T, bits uint) book[T] {
 	b := book[T]{n: len(s), bits: bits}
-	for at := 0; at < len(s); at += 1 << bits {
-		b.pages = append(b.pages, &s[at])
+	for at, page := 0, 0; at < len(s); at, page = at+1<<bits, page+1 {
+		if page%(1<<chapterBits) == 0 {
+			b.chapters = append(b.chapters, new(chapter[T]))
+		}
+		b.chapters[page>>chapterBits][page%(1<<chapterBits)] = &s[at]
 	}
 	return b
 }
 
-// at returns element i < n. It panics if there is no such page.
+// at returns element i < n. It panics if there is no such chapter.
 func (b *book[T]) at(i uint32) *T {
 	var x T
-	return (*T)(unsafe.Add(unsafe.Pointer(b.pages[i>>b.bits]), uintptr(i&(1<<b.bits-1))*unsafe.Sizeof(x)))
+	page := i >> b.bits
+	first := b.chapters[page>>chapterBits][page%(1<<chapterBits)]
+	return (*T)(unsafe.Add(unsafe.Pointer(first), uintptr(i&(1<<b.bits-1))*unsafe.Sizeof(x)))
 }
 
 // row returns the elements first ≤ i < end ≤ n, of which there is at least one and all
@@ -34,32 +43,38 @@ func (b *book[T]) row(first, end uint32) []T {
 	return unsafe.Slice(b.at(first), end-first)
 }
 
-// page returns a page.
-func (b *book[T]) page(i uint32) []T {
-	return unsafe.Slice(b.pages[i], min(1<<b.bits, b.n-int(i)<<b.bits))
-}
-
 // A revision is a book that is made of another by changing some of its elements.
 type revision[T any] struct {
-	book book[T]
-	own  []bool // pages that are copies
+	book        book[T]
+	own         []bool // pages that are copies
+	ownChapters []bool
 }
 
 // begin makes r a revision of b.
 func (r *revision[T]) begin(b book[T]) {
-	r.book = book[T]{append([]*T(nil), b.pages...), b.n, b.bits}
-	r.own = resize(r.own, len(b.pages))
+	r.book = book[T]{append([]*chapter[T](nil), b.chapters...), b.n, b.bits}
+	r.own, r.ownChapters = resize(r.own, len(b.chapters)<<chapterBits), resize(r.ownChapters, len(b.chapters))
 	clear(r.own)
+	clear(r.ownChapters)
 }
 
 // at returns element i, to be changed.
 func (r *revision[T]) at(i uint32) *T {
-	page := i >> r.book.bits
+	b := &r.book
+	page := i >> b.bits
 	if !r.own[page] {
+		c := &b.chapters[page>>chapterBits]
+		if !r.ownChapters[page>>chapterBits] {
+			r.ownChapters[page>>chapterBits] = true
+			of := **c
+			*c = &of
+		}
 		r.own[page] = true
-		r.book.pages[page] = &append([]T(nil), r.book.page(page)...)[0]
+		first := &(*c)[page%(1<<chapterBits)]
+		from := unsafe.Slice(*first, min(1<<b.bits, b.n-int(page)<<b.bits))
+		*first = &append([]T(nil), from...)[0]
 	}
-	return r.book.at(i)
+	return b.at(i)
 }
 
 // littleEndian tells whether the machine's integers are those of files.

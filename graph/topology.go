@@ -37,6 +37,7 @@ type Topology struct {
 	in      []input // by the rank of the lower end, then by slot
 
 	arcs        int // in use; head is longer
+	triangles   int
 	height      int
 	pageBits    uint
 	maxDegree   int
@@ -72,11 +73,9 @@ type Stats struct {
 
 // Stats counts, in time proportional to the number of nodes.
 func (t *Topology) Stats() Stats {
-	s := Stats{Nodes: len(t.nodes), Arcs: t.arcs, Height: t.height, MaxDegree: t.maxDegree}
+	s := Stats{Nodes: len(t.nodes), Arcs: t.arcs, Triangles: t.triangles, Height: t.height, MaxDegree: t.maxDegree}
 	sum := 0
 	for i := range t.nodes {
-		d := int(t.nodes[i].end - t.nodes[i].first)
-		s.Triangles += d * (d - 1) / 2
 		sum += int(t.nodes[i].depth) + 1
 	}
 	if s.Nodes > 0 {
@@ -236,6 +235,7 @@ func (t *Topology) lay(first, heads []uint32) {
 	at := uint32(0)
 	for r := range n {
 		d := first[r+1] - first[r]
+		t.triangles += triangles(d)
 		at = align(at, d, t.pageBits)
 		t.nodes[r].first, t.nodes[r].end = at, at
 		at += d
@@ -277,10 +277,13 @@ func (t *Topology) lay(first, heads []uint32) {
 	}
 }
 
+// triangles returns how many pairs of d arcs there are.
+func triangles(d uint32) int { return int(uint64(d) * uint64(max(d, 1)-1) / 2) }
+
 // pageBits returns the binary logarithm of how many arcs a page holds: those of any node,
 // and enough that there are not many pages.
 func pageBits(arcs, maxDegree int) uint {
-	return uint(max(9, bits.Len(uint(max(0, maxDegree-1))), bits.Len(uint(arcs>>11))))
+	return uint(max(9, bits.Len(uint(max(0, maxDegree-1))), bits.Len(uint(arcs>>14))))
 }
 
 // align returns the first place from at on where d arcs stand on one page.

@@ -76,6 +76,10 @@ func (u *update) run(old *Metric, changes []Change) *Metric {
 		*u.weights.at(c.Arc) = c.Weight
 	}
 	m := &Metric{t: t, weights: u.weights.book}
+	if t.guess(changes) > limit {
+		m.customize()
+		return m
+	}
 	u.old, u.m = old, m
 	u.costs.begin(old.costs)
 	u.vias.begin(old.vias)
@@ -122,8 +126,36 @@ func (u *update) run(old *Metric, changes []Change) *Metric {
 	return m
 }
 
-// costly is how much work in an update is about as much as a customization.
-func (t *Topology) costly() int { return t.arcs }
+// costly is how many costs an update may look at in the time of a customization. It is
+// measured: a triangle takes a quarter of the time, an arc as much.
+func (t *Topology) costly() int {
+	work := t.triangles/4 + t.arcs
+	if t.workers > 1 {
+		work = work * 2 / 3
+	}
+	return work
+}
+
+// guess is how many costs an update will look at: of those above the changed arcs about
+// one in two. Some of many changes stand for all.
+func (t *Topology) guess(changes []Change) int {
+	const some = 64
+	if len(changes) <= 4*some {
+		return 0 // begin, and see
+	}
+	sum := 0
+	for i := range some {
+		s := t.slot[changes[i*len(changes)/some].Arc]
+		if s == none {
+			continue
+		}
+		a := changes[i*len(changes)/some].Arc
+		for r := min(t.rank[t.g.tail[a]], t.rank[t.g.head[a]]); r != none; r = t.nodes[r].parent {
+			sum += int(t.nodes[r].end - t.nodes[r].first)
+		}
+	}
+	return int(float64(sum) / (2 * some) * float64(len(changes)))
+}
 
 // offer says that a way along the slot, which cost so much before, costs so much now. If
 // that is less than known, it is taken; if it was the one taken before and costs more
@@ -131,7 +163,6 @@ func (t *Topology) costly() int { return t.arcs }
 func (u *update) offer(tail, slot, before, now, via uint32) {
 	m := u.m
 	e := slot >> 1
-	u.work++
 	c := m.costs.at(e).side(slot & 1)
 	if now > c && before != c {
 		return // neither taken nor to be taken
@@ -216,56 +247,52 @@ func (u *update) recompute(r, e uint32) {
 	}
 }
 
-// spread offers the ways that lead along an arc of a node and another of its arcs.
+// spread offers the ways that lead along an arc of a node and another of its arcs. If
+// that has changed as well, the lower one of the two does it.
 func (u *update) spread(p *place, e uint32) {
-	t, m := u.m.t, u.m
-	was, c := *u.old.costs.at(e), *m.costs.at(e)
+	t := u.m.t
+	m := u.m
 	row, before := m.costs.row(p.first, p.end), u.old.costs.row(p.first, p.end)
 	head := t.head[p.first:p.end]
 	at := e - p.first
-	// Ways that are closed before and after concern nobody.
-	live := func(was, now, other, otherNow uint32) bool {
-		return was != now && min(was, now)+min(other, otherNow) <= Inf
+	was, c, h := before[at], row[at], head[at]
+	// Most ways concern nobody: they were not taken and are not shorter than what is.
+	// That is seen from the costs alone.
+	idle := func(was, now, taken uint32) bool {
+		return now > taken && was != taken || was == now || min(was, now) > Inf
 	}
-	h := head[at]
+	u.work += len(row)
 	for i := range at {
-		b, d := before[i], row[i]
-		up, down := live(was.up, c.up, b.down, d.down), live(was.down, c.down, b.up, d.up)
-		if !up && !down {
+		d := row[i]
+		if before[i] != d {
 			continue
 		}
 		tail := head[i]
 		// The heads between the two are in its row too, and often no others.
-		q := &t.nodes[tail]
-		k := q.first + at - i - 1
+		k := t.nodes[tail].first + at - i - 1
 		for t.head[k] != h {
 			k++
 		}
-		s := k << 1
-		via := p.first + i | viaShortcut
-		if up {
-			u.offer(tail, s, b.down+was.up, d.down+c.up, via)
+		taken := *m.costs.at(k)
+		if was, now := d.down+was.up, d.down+c.up; !idle(was, now, taken.up) {
+			u.offer(tail, k<<1, was, now, p.first+i|viaShortcut)
 		}
-		if down {
-			u.offer(tail, s|1, b.up+was.down, d.up+c.down, via)
+		if was, now := d.up+was.down, d.up+c.down; !idle(was, now, taken.down) {
+			u.offer(tail, k<<1|1, was, now, p.first+i|viaShortcut)
 		}
 	}
-	q := &t.nodes[h]
-	k := q.first
+	k := t.nodes[h].first
 	for i := at + 1; i < uint32(len(row)); i++ {
 		b, d := before[i], row[i]
-		up, down := live(was.down, c.down, b.up, d.up), live(was.up, c.up, b.down, d.down)
-		if !up && !down {
-			continue
-		}
 		for t.head[k] != head[i] {
 			k++
 		}
-		if up {
-			u.offer(h, k<<1, was.down+b.up, c.down+d.up, e|viaShortcut)
+		taken := *m.costs.at(k)
+		if was, now := was.down+b.up, c.down+d.up; !idle(was, now, taken.up) {
+			u.offer(h, k<<1, was, now, e|viaShortcut)
 		}
-		if down {
-			u.offer(h, k<<1|1, was.up+b.down, c.up+d.down, e|viaShortcut)
+		if was, now := was.up+b.down, c.up+d.down; !idle(was, now, taken.down) {
+			u.offer(h, k<<1|1, was, now, e|viaShortcut)
 		}
 	}
 }
