@@ -59,6 +59,12 @@ function close() {
   box.removeAttribute("aria-activedescendant");
 }
 
+// dismiss closes the list for good: answers on their way are of no use any more.
+function dismiss() {
+  shown = ++asked;
+  close();
+}
+
 function choose(i) {
   const all = list.children;
   if (!all.length) return;
@@ -77,9 +83,7 @@ function choose(i) {
 
 async function pick(term) {
   const prefix = typed;
-  asked++; // answers on their way are of no use any more
-  shown = asked;
-  close();
+  dismiss();
   box.value = typed = term;
   try {
     const r = await fetch("pick", { method: "POST", body: new URLSearchParams({ term, prefix, me }) });
@@ -94,14 +98,14 @@ async function pick(term) {
 
 box.addEventListener("input", ask);
 fuzzy.addEventListener("change", ask);
-box.addEventListener("blur", close);
+box.addEventListener("blur", dismiss);
 box.addEventListener("keydown", (e) => {
   if (e.isComposing) return;
   switch (e.key) {
     case "ArrowDown": choose(active + 1); break;
     case "ArrowUp": choose(active < 0 ? -2 : active - 1); break;
     case "Enter": if (box.value.trim()) pick(box.value.trim()); break;
-    case "Escape": box.value = typed; close(); break;
+    case "Escape": box.value = typed; dismiss(); break;
     default: return;
   }
   e.preventDefault();
