@@ -139,7 +139,7 @@ func (t *Topology) costly() int {
 // guess is how many costs an update will look at: of those above the changed arcs about
 // one in two. Some of many changes stand for all.
 func (t *Topology) guess(changes []Change) int {
-	const some = 64
+	const some = 256
 	if len(changes) <= 4*some {
 		return 0 // begin, and see
 	}
