@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -18,11 +17,10 @@ import (
 	"time"
 
 	"github.com/ashlar-go/ashlar/blob"
+	"github.com/ashlar-go/ashlar/examples/internal/golden"
 	"github.com/ashlar-go/ashlar/hll"
 	"github.com/ashlar-go/ashlar/stream"
 )
-
-var update = flag.Bool("update", false, "run with all events, and write the output and the picture into this folder")
 
 // TestMain lets the test's binary be the process that the example kills.
 func TestMain(m *testing.M) {
@@ -38,7 +36,7 @@ func TestMain(m *testing.M) {
 func TestRun(t *testing.T) {
 	o := options{n: 300_000, redis: startRedis(t)}
 	switch {
-	case *update:
+	case *golden.Update:
 		o.n = usual
 	case slow:
 		o.n, o.brief = leastEvents, true
@@ -50,17 +48,7 @@ func TestRun(t *testing.T) {
 	if slow {
 		return // README.md has the output of more runs
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- output -->\n```text\n", "```\n<!-- end of output -->"
-	before, rest, ok := strings.Cut(string(readme), begin)
-	shown, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("README.md has no output between %q and %q", begin, end)
-	}
-	if *update {
+	if *golden.Update {
 		if o.redis == nobody {
 			t.Fatal("the output in README.md should have been made with a Redis server")
 		}
@@ -71,14 +59,8 @@ func TestRun(t *testing.T) {
 		if err := os.WriteFile("error.svg", []byte(drawCurve(points)), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile("README.md", []byte(before+begin+out.String()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
 	}
-	if got, want := mask(out.String(), o.redis != nobody), mask(shown, o.redis != nobody); got != want {
-		t.Errorf("the output, masked:\n%s\nREADME.md, masked (go test -update writes it anew):\n%s", got, want)
-	}
+	golden.Check(t, out.String(), func(s string) string { return mask(s, o.redis != nobody) })
 }
 
 // nobody listens here: the discard port.

@@ -26,21 +26,10 @@ func TestPage(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- v.serve(ctx, l, 200*time.Millisecond, 3) }()
-	defer func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	url, stop := browser.Serve(t, func(ctx context.Context, l net.Listener) error { return v.serve(ctx, l, 200*time.Millisecond, 3) })
+	defer stop()
 
-	b.Open("http://" + l.Addr().String() + "/")
+	b.Open(url)
 	b.WaitState("html", "data-live", "open")
 	b.WaitState("#plot", "data-state", "drawn")
 	b.WaitText(`[data-text="health"]`, "all parts run")

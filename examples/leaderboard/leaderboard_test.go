@@ -2,16 +2,15 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the output of the run into README.md")
+	"github.com/ashlar-go/ashlar/examples/internal/golden"
+)
 
 // TestMain lets the test's binary be the process that the example kills.
 func TestMain(m *testing.M) {
@@ -35,25 +34,7 @@ func TestRun(t *testing.T) {
 	if slow {
 		return // README.md has the output for more plays
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- output -->\n```text\n", "```\n<!-- end of output -->"
-	before, rest, ok := strings.Cut(string(readme), begin)
-	shown, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("README.md has no output between %q and %q", begin, end)
-	}
-	if *update {
-		if err := os.WriteFile("README.md", []byte(before+begin+out.String()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if got, want := mask(out.String()), mask(shown); got != want {
-		t.Errorf("the output, masked:\n%s\nREADME.md, masked (go test -update writes it anew):\n%s", got, want)
-	}
+	golden.Check(t, out.String(), mask)
 }
 
 // varying are the parts of lines that differ from run to run: what maps take in

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"testing"
 
 	"github.com/ashlar-go/ashlar/examples/internal/browser"
@@ -18,21 +16,10 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.stop()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- v.serve(ctx, l) }()
-	defer func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	url, stop := browser.Serve(t, v.serve)
+	defer stop()
 
-	b.Open("http://" + l.Addr().String() + "/")
+	b.Open(url)
 	b.WaitState("html", "data-live", "open")
 	b.Wait(`document.querySelectorAll("#board li").length === 10`)
 	// From here on every state is remembered.

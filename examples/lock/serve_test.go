@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -24,21 +22,10 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer live.stop()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- live.serve(ctx, l) }()
-	defer func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	url, stop := browser.Serve(t, live.serve)
+	defer stop()
 
-	b.Open("http://" + l.Addr().String() + "/")
+	b.Open(url)
 	b.WaitState("html", "data-live", "open")
 	atLeast(b, "appended", 3)
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"reflect"
@@ -17,10 +16,9 @@ import (
 	"github.com/hamba/avro/v2"
 
 	"github.com/ashlar-go/ashlar/blob"
+	"github.com/ashlar-go/ashlar/examples/internal/golden"
 	"github.com/ashlar-go/ashlar/stream"
 )
-
-var update = flag.Bool("update", false, "write the output of the run into README.md")
 
 // TestMain lets the test's binary be the process that the example kills.
 func TestMain(m *testing.M) {
@@ -44,25 +42,7 @@ func TestRun(t *testing.T) {
 	if slow {
 		return // README.md has the output for more lines
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- output -->\n```text\n", "```\n<!-- end of output -->"
-	before, rest, ok := strings.Cut(string(readme), begin)
-	shown, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("README.md has no output between %q and %q", begin, end)
-	}
-	if *update {
-		if err := os.WriteFile("README.md", []byte(before+begin+out.String()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if got, want := mask(out.String()), mask(shown); got != want {
-		t.Errorf("the output, masked:\n%s\nREADME.md, masked (go test -update writes it anew):\n%s", got, want)
-	}
+	golden.Check(t, out.String(), mask)
 }
 
 var (

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -26,21 +24,10 @@ func TestPage(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- v.serve(ctx, l) }()
-	defer func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	url, stop := browser.Serve(t, v.serve)
+	defer stop()
 
-	b.Open("http://" + l.Addr().String() + "/")
+	b.Open(url)
 	b.WaitState("html", "data-live", "open")
 	b.WaitState("#plot", "data-state", "drawn")
 	b.Wait(`Number(document.querySelector('[data-text="lines"]').dataset.value) > 10000`)

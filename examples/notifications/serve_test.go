@@ -1,9 +1,7 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -20,23 +18,12 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.stop()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- v.serve(ctx, l) }()
-	defer func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
+	url, stop := browser.Serve(t, v.serve)
+	defer stop()
 
 	// Two tabs of one browser: the second is opened by the first, which can look
 	// into it.
-	b.Open("http://" + l.Addr().String() + "/")
+	b.Open(url)
 	b.WaitState("html", "data-live", "open")
 	browser.Eval[bool](b, `(window.second = window.open("/", "second", "popup,width=900,height=900")) !== null`)
 	const first, second = "document", "second.document"

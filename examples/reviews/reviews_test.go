@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"math/rand/v2"
-	"os"
 	"reflect"
 	"regexp"
 	"slices"
@@ -12,10 +10,9 @@ import (
 	"testing"
 
 	"github.com/ashlar-go/ashlar/blob"
+	"github.com/ashlar-go/ashlar/examples/internal/golden"
 	"github.com/ashlar-go/ashlar/stream"
 )
-
-var update = flag.Bool("update", false, "write the output of the run into README.md")
 
 // TestRun runs the whole example, whose claims are its own assertions, and checks that
 // README.md shows this output, but for times.
@@ -31,25 +28,7 @@ func TestRun(t *testing.T) {
 	if slow {
 		return // README.md has the output for more reviews
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- output -->\n```text\n", "```\n<!-- end of output -->"
-	before, rest, ok := strings.Cut(string(readme), begin)
-	shown, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("README.md has no output between %q and %q", begin, end)
-	}
-	if *update {
-		if err := os.WriteFile("README.md", []byte(before+begin+out.String()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if got, want := mask(out.String()), mask(shown); got != want {
-		t.Errorf("the output, masked:\n%s\nREADME.md, masked (go test -update writes it anew):\n%s", got, want)
-	}
+	golden.Check(t, out.String(), mask)
 }
 
 // varying are times.

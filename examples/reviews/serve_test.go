@@ -19,20 +19,9 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.stop()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- v.serve(ctx, l, 100*time.Millisecond) }()
-	defer func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
-	b.Open("http://" + l.Addr().String() + "/")
+	url, stop := browser.Serve(t, func(ctx context.Context, l net.Listener) error { return v.serve(ctx, l, 100*time.Millisecond) })
+	defer stop()
+	b.Open(url)
 	b.WaitState("html", "data-live", "open")
 	browser.Eval[bool](b, `(() => {
 		window.seen = [];

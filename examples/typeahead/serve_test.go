@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"net"
 	"testing"
 
 	"github.com/ashlar-go/ashlar/examples/internal/browser"
@@ -17,20 +15,9 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.stop()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- v.serve(ctx, l) }()
-	defer func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	}()
-	b.Open("http://" + l.Addr().String() + "/")
+	url, stop := browser.Serve(t, v.serve)
+	defer stop()
+	b.Open(url)
 	b.WaitState("html", "data-live", "open")
 
 	// Key by key.
