@@ -1,15 +1,17 @@
 package graph
 
 import (
+	"bufio"
+	"bytes"
 	"compress/gzip"
 	"context"
-	"fmt"
+	"encoding/binary"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
-	"time"
-	"unsafe"
 )
 
 // roadFile opens a gzipped file in the folder that ASHLAR_ROADS names.
@@ -26,6 +28,7 @@ func roadFile(t testing.TB, name string) io.Reader {
 	return z
 }
 
+// newYork is that of the 9th DIMACS Implementation Challenge.
 func newYork(t testing.TB) (*Graph, []uint32) {
 	g, w, err := ReadDIMACS(roadFile(t, "USA-road-t.NY.gr.gz"), roadFile(t, "USA-road-d.NY.co.gz"))
 	if err != nil {
@@ -34,176 +37,230 @@ func newYork(t testing.TB) (*Graph, []uint32) {
 	return g, w
 }
 
-func TestTrial(t *testing.T) {
-	if os.Getenv("ASHLAR_ROADS") == "" {
-		t.Skip("ASHLAR_ROADS")
+// monaco has one-ways and turn restrictions.
+func monaco(t testing.TB) (*Graph, []uint32) {
+	g, w, err := ReadDIMACS(roadFile(t, "osm-monaco.t.gr.gz"), roadFile(t, "osm-monaco.co.gz"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	g, w := newYork(t)
-	at := time.Now()
+	return g, w
+}
+
+// moscow is made of pairs of integers: positions in metres, and links.
+func moscow(t testing.TB) (*Graph, []uint32) {
+	read := func(name string) (pairs [][2]int32) {
+		b, err := io.ReadAll(roadFile(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ; len(b) >= 8; b = b[8:] {
+			pairs = append(pairs, [2]int32{int32(binary.LittleEndian.Uint32(b)), int32(binary.LittleEndian.Uint32(b[4:]))})
+		}
+		return pairs
+	}
+	at, links := read("moscow.co.bin.gz"), read("moscow.gr.bin.gz")
+	b := NewBuilder(len(at))
+	for u, p := range at {
+		b.SetCoord(uint32(u), 55.58+float64(p[1])/111320, 37.39+float64(p[0])/62900)
+	}
+	var w []uint32
+	rng := splitmix(5)
+	for _, l := range links {
+		u, v := uint32(l[0]-1), uint32(l[1]-1)
+		b.AddEdge(u, v)
+		metres := math.Hypot(float64(at[u][0]-at[v][0]), float64(at[u][1]-at[v][1]))
+		millis := uint32(max(1, metres*3600/[]float64{90, 60, 40, 25}[rng.n(4)]))
+		w = append(w, millis, millis)
+	}
+	g, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, w
+}
+
+// checkJam compares 100 × 100 distances with Dijkstra's, before and after one arc in a
+// hundred takes three times as long and one half as long.
+func checkJam(t *testing.T, g *Graph, weights []uint32) {
 	topo, err := Dissect(context.Background(), g, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Log("dissect", time.Since(at))
 	t.Logf("%+v", topo.Stats())
-	at = time.Now()
-	topo, err = Dissect(context.Background(), g, &Options{Order: topo.Order(), Workers: 1})
-	t.Log("build", time.Since(at))
-	t.Logf("%+v", topo.Stats())
-	var m *Metric
-	for range 5 {
-		at = time.Now()
-		m, _ = topo.Customize(w)
-		t.Log("customize", time.Since(at))
-	}
-	topo.workers = 2
-	for range 3 {
-		at = time.Now()
-		m, _ = topo.Customize(w)
-		t.Log("customize 2", time.Since(at))
+	m, err := topo.Customize(weights)
+	if err != nil {
+		t.Fatal(err)
 	}
 	rng := splitmix(42)
-	q := m.NewQuery()
-	s, _ := NewSearch(g, w)
-	bad := 0
-	for range 100 {
-		x, y := uint32(rng.n(g.Nodes())), uint32(rng.n(g.Nodes()))
-		a, _ := q.Distance(x, y)
-		b, _ := s.Bidirectional(x, y)
-		if a != b {
-			bad++
+	for round, part := range []int{0, 1, 100} { // of a hundred: a share of the jam at a time
+		now := slices.Clone(weights)
+		var changes []Change
+		for range g.Arcs() / 100 * part / 100 {
+			slow, fast := uint32(rng.n(g.Arcs())), uint32(rng.n(g.Arcs()))
+			changes = append(changes, Change{slow, 3 * weights[slow]}, Change{fast, weights[fast] / 2})
+		}
+		for _, c := range changes {
+			now[c.Arc] = c.Weight
+		}
+		jam := m
+		for some := range slices.Chunk(changes, max(1, len(changes)/3)) {
+			if jam, err = jam.Update(some); err != nil {
+				t.Fatal(err)
+			}
+		}
+		search, err := NewSearch(g, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := jam.NewQuery()
+		wrong, side := 0, 100
+		var all []uint32
+		var path []ArcID
+		for range side {
+			s := uint32(rng.n(g.Nodes()))
+			if all, err = search.All(all[:0], s); err != nil {
+				t.Fatal(err)
+			}
+			for range side {
+				u := uint32(rng.n(g.Nodes()))
+				d, err := q.Distance(s, u)
+				if err != nil {
+					t.Fatal(err)
+				}
+				path = q.AppendPath(path[:0])
+				if d != all[u] || checkPath(g, jam.Weight, s, u, d, path) != nil {
+					wrong++
+				}
+			}
+		}
+		t.Logf("round %d: %d arcs changed, %d of %d wrong", round, len(changes), wrong, side*side)
+		if wrong > 0 {
+			t.Fail()
 		}
 	}
-	t.Log("bad", bad)
-	at = time.Now()
-	for range 100 {
-		x, y := uint32(rng.n(g.Nodes())), uint32(rng.n(g.Nodes()))
-		s.Bidirectional(x, y)
-	}
-	t.Log("bidirectional", time.Since(at)/100)
-	at = time.Now()
-	for range 20000 {
-		x, y := uint32(rng.n(g.Nodes())), uint32(rng.n(g.Nodes()))
-		q.Distance(x, y)
-	}
-	t.Log("query", time.Since(at)/20000)
 }
 
-func BenchmarkNewYork(b *testing.B) {
-	g, w := newYork(b)
-	var order []NodeID
-	if f, err := os.ReadFile("/tmp/ny.order"); err == nil {
-		order = unsafe.Slice((*uint32)(unsafe.Pointer(&f[0])), len(f)/4)
-	}
-	topo, err := Dissect(context.Background(), g, &Options{Order: order})
+// One round on made-up roads.
+func TestJam(t *testing.T) {
+	g, millis, decimetres, err := Generate(60, 60, 1)
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	if order == nil {
-		o := topo.Order()
-		os.WriteFile("/tmp/ny.order", unsafe.Slice((*byte)(unsafe.Pointer(&o[0])), 4*len(o)), 0o644)
+	checkJam(t, g, millis)
+	if len(decimetres) != g.Arcs() {
+		t.Fatal(len(decimetres))
 	}
-	m, _ := topo.Customize(w)
-	s, _ := NewSearch(g, w)
-	rng := splitmix(42)
-	qs := make([][2]uint32, 1<<14)
-	for i := range qs {
-		qs[i] = [2]uint32{uint32(rng.n(g.Nodes())), uint32(rng.n(g.Nodes()))}
+}
+
+// The same on real roads, with turns.
+func TestRealRoads(t *testing.T) {
+	if os.Getenv("ASHLAR_FULL") == "" || os.Getenv("ASHLAR_ROADS") == "" {
+		t.Skip("needs ASHLAR_FULL=1 and ASHLAR_ROADS, a folder with road networks")
 	}
-	b.Run("bidirectional", func(b *testing.B) {
-		i := 0
-		for b.Loop() {
-			s.Bidirectional(qs[i%len(qs)][0], qs[i%len(qs)][1])
-			i++
+	for name, load := range map[string]func(testing.TB) (*Graph, []uint32){"new-york": newYork, "moscow": moscow, "monaco": monaco} {
+		t.Run(name, func(t *testing.T) {
+			g, w := load(t)
+			checkJam(t, g, w)
+		})
+	}
+	for _, place := range []string{"osm-monaco", "osm-baltimore"} {
+		t.Run(place+"-turns", func(t *testing.T) { checkRestrictions(t, place) })
+	}
+}
+
+// checkRestrictions compares 1,000 distances with turns with a search of the arcs.
+func checkRestrictions(t *testing.T, place string) {
+	plain, weights, err := ReadDIMACS(roadFile(t, place+".t.gr.gz"), roadFile(t, place+".co.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := NewBuilder(plain.Nodes())
+	for a := range uint32(plain.Arcs()) {
+		b.AddArc(plain.Tail(a), plain.Head(a))
+	}
+	for u := range uint32(plain.Nodes()) {
+		lat, lon, _ := plain.Coord(u)
+		b.SetCoord(u, lat, lon)
+	}
+	restrictions := 0
+	for lines := bufio.NewScanner(roadFile(t, place+".tr.gz")); lines.Scan(); {
+		line := lines.Bytes()
+		if len(line) == 0 || line[0] != 'r' {
+			continue
 		}
-	})
+		words := bytes.Fields(line)
+		f, err := integers(make([]int64, 0, 3), bytes.Join(words[1:4], []byte(" ")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(words[4]) == "only" {
+			b.OnlyTurn(uint32(f[0]-1), uint32(f[2]-1))
+		} else {
+			b.SetTurn(uint32(f[0]-1), uint32(f[2]-1), Inf)
+		}
+		restrictions++
+	}
+	g, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := g.Expand(Inf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo, err := Dissect(context.Background(), x.Graph(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := x.Customize(topo, weights)
+	if err != nil {
+		t.Fatal(err)
+	}
 	q := m.NewQuery()
-	b.Run("distance", func(b *testing.B) {
-		i := 0
-		for b.Loop() {
-			q.Distance(qs[i%len(qs)][0], qs[i%len(qs)][1])
-			i++
-		}
-	})
-	b.Run("path", func(b *testing.B) {
-		i := 0
-		var p []ArcID
-		for b.Loop() {
-			q.Distance(qs[i%len(qs)][0], qs[i%len(qs)][1])
-			p = q.AppendPath(p[:0])
-			i++
-		}
-	})
-	for _, k := range []int{100, 1000, 10000} {
-		var targets []NodeID
-		for range k {
-			targets = append(targets, uint32(rng.n(g.Nodes())))
-		}
-		b.Run(fmt.Sprint("cold", k), func(b *testing.B) {
-			var dst []uint32
-			i := 0
-			for b.Loop() {
-				tt, _ := m.Targets(targets)
-				dst, _ = tt.To(dst[:0], qs[i%len(qs)][0])
-				i++
-			}
-		})
-		b.Run(fmt.Sprint("warm", k), func(b *testing.B) {
-			var dst []uint32
-			i := 0
-			tt, _ := m.Targets(targets)
-			for b.Loop() {
-				dst, _ = tt.From(dst[:0], qs[i%len(qs)][0])
-				i++
-			}
-		})
+	expanded, err := x.Weights(weights)
+	if err != nil {
+		t.Fatal(err)
 	}
-	b.Run("matrix1000", func(b *testing.B) {
-		var us []NodeID
-		for i := range 1000 {
-			us = append(us, qs[i][0])
-		}
-		var dst []uint32
-		for b.Loop() {
-			dst, _ = m.Matrix(dst[:0], us, us)
-		}
-	})
-	b.Run("all", func(b *testing.B) {
-		var dst []uint32
-		for b.Loop() {
-			dst, _ = m.All(dst[:0], 77)
-		}
-	})
-	b.Run("alldijkstra", func(b *testing.B) {
-		var dst []uint32
-		for b.Loop() {
-			dst, _ = s.All(dst[:0], 77)
-		}
-	})
-	for _, k := range []int{1, 10, 100, 1000, 10000} {
-		b.Run(fmt.Sprint("update", k), func(b *testing.B) {
-			rng := splitmix(7)
-			m2 := m
-			m, n := m, 0
-			for b.Loop() {
-				if n++; n*k > 1<<15 {
-					m, n = m2, 0
-				}
-				var changes []Change
-				for range k {
-					a := uint32(rng.n(g.Arcs()))
-					changes = append(changes, Change{a, w[a] * []uint32{1, 6}[rng.n(2)] / 2})
-				}
-				m, _ = m.Update(changes)
-			}
-		})
+	search, err := NewSearch(x.Graph(), expanded)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for k := range 2 {
-		topo.workers = k + 1
-		b.Run(fmt.Sprint("customize", k+1), func(b *testing.B) {
-			for b.Loop() {
-				topo.Customize(w)
+	rng := splitmix(42)
+	wrong, detours := 0, 0
+	plainSearch, err := NewSearch(g, weights)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 1000 {
+		s, u := uint32(rng.n(g.Nodes())), uint32(rng.n(g.Nodes()))
+		want := uint32(Inf)
+		if s == u {
+			want = 0
+		}
+		for _, a := range g.Out(s) {
+			for _, b := range g.In(u) {
+				d, err := search.Distance(a, b)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if d < Inf && s != u {
+					want = min(want, d+weights[b])
+				}
 			}
-		})
+		}
+		got, err := q.Distance(s, u)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
+			wrong++
+		}
+		if without, _ := plainSearch.Distance(s, u); without != got {
+			detours++
+		}
+	}
+	t.Logf("%d restrictions, %+v: %d of 1,000 wrong, %d need a detour", restrictions, topo.Stats(), wrong, detours)
+	if wrong > 0 {
+		t.Fail()
 	}
 }
