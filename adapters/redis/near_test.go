@@ -275,7 +275,7 @@ func TestNearDeny(t *testing.T) {
 		if st := n.Stats(); st.Refused == before.Refused {
 			t.Fatalf("%s: %+v: not remembered", name, st)
 		}
-		if first.RetryAfter < 5*time.Second { // it ends
+		if first.RetryAfter < 700*time.Millisecond { // it ends
 			eventually(t, func() bool { return check(t, n, "k", 1).OK })
 		}
 	}
