@@ -187,7 +187,7 @@ func (v *victim) line(ctx context.Context) (string, error) {
 	}
 	got := make(chan line, 1)
 	go func() {
-		s, err := v.out.ReadString('\n')
+		s, err := v.Out.ReadString('\n')
 		got <- line{strings.TrimSpace(s), err}
 	}()
 	select {
@@ -207,7 +207,7 @@ func (v *victim) waitHolding(ctx context.Context) (uint64, error) {
 }
 
 // goAhead gives the process the line that it waits for before it writes.
-func (v *victim) goAhead() { io.WriteString(v.stdin, "write\n") }
+func (v *victim) goAhead() { io.WriteString(v.Stdin, "write\n") }
 
 // A load is how much the workers do.
 type load struct {
@@ -250,7 +250,7 @@ func startWorkers(c *cluster, s *store, l load) (*team, error) {
 // collect reads what one process reports.
 func (t *team) collect(p *process) {
 	defer t.wg.Done()
-	dec := json.NewDecoder(p.out)
+	dec := json.NewDecoder(p.Out)
 	for {
 		var a appended
 		err := dec.Decode(&a)
@@ -260,7 +260,7 @@ func (t *team) collect(p *process) {
 		} else {
 			t.running--
 			if err != io.EOF && t.failed == nil {
-				t.failed = fmt.Errorf("%s: %w", p.name, err)
+				t.failed = fmt.Errorf("%s: %w", p.Name, err)
 			}
 		}
 		t.mu.Unlock()
@@ -308,9 +308,9 @@ func (t *team) wait(ctx context.Context) error {
 	}
 	t.wg.Wait()
 	for _, p := range t.ps {
-		p.reap()
-		if !p.cmd.ProcessState.Success() {
-			return fmt.Errorf("%s: %v", p.name, p.cmd.ProcessState)
+		p.Reap()
+		if !p.Cmd.ProcessState.Success() {
+			return fmt.Errorf("%s: %v", p.Name, p.Cmd.ProcessState)
 		}
 	}
 	return nil
@@ -318,6 +318,6 @@ func (t *team) wait(ctx context.Context) error {
 
 func (t *team) kill() {
 	for _, p := range t.ps {
-		p.kill()
+		p.Kill()
 	}
 }

@@ -98,8 +98,8 @@ func (c *cluster) start(s *server) error {
 	if err != nil {
 		return err
 	}
-	if line, err := p.out.ReadString('\n'); err != nil || line != "up\n" {
-		p.kill()
+	if line, err := p.Out.ReadString('\n'); err != nil || line != "up\n" {
+		_ = p.Kill()
 		return fmt.Errorf("server %s did not start: %q, %v", s.name, line, err)
 	}
 	s.process = p
@@ -113,7 +113,7 @@ func (s *server) kill() error {
 	if s.process == nil {
 		return nil
 	}
-	err := s.process.kill()
+	err := s.process.Kill()
 	s.process = nil
 	return err
 }

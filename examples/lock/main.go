@@ -31,6 +31,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ashlar-go/ashlar/examples/internal/child"
 	"github.com/ashlar-go/ashlar/lock"
 )
 
@@ -42,9 +43,7 @@ const (
 )
 
 func main() {
-	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role)) // one of the processes that this program starts
-	}
+	child.Main(roles)
 	serve := flag.String("serve", "", "serve a live page on this `address`, e.g. :8080")
 	n := flag.Int("n", 4, "how many lines each of the 50 clients appends, 2 to 1000")
 	flag.Parse()

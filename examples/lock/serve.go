@@ -121,14 +121,14 @@ func startLive(ctx context.Context, n int, pace time.Duration) (v *live, err err
 
 // listen takes what one client tells until its process ends.
 func (v *live) listen(r *resident) {
-	dec := json.NewDecoder(r.out)
+	dec := json.NewDecoder(r.Out)
 	for {
 		var h happening
 		if err := dec.Decode(&h); err != nil {
 			v.mu.Lock()
 			defer v.mu.Unlock()
 			if !v.stopped {
-				v.sayLocked(r.name, page.Bad, "the process has ended")
+				v.sayLocked(r.Name, page.Bad, "the process has ended")
 			}
 			return
 		}
@@ -229,8 +229,8 @@ func (v *live) state(ctx context.Context) map[string]any {
 	defer v.mu.Unlock()
 	clients, lanes := []page.Row{}, []string{}
 	for _, r := range v.clients {
-		row := page.Row{"key": r.name, "name": r.name, "doing": r.doing}
-		args := map[string]string{"client": r.name}
+		row := page.Row{"key": r.Name, "name": r.Name, "doing": r.doing}
+		args := map[string]string{"client": r.Name}
 		if r.frozen {
 			row["state"], row["kind"] = page.Cell{Text: "frozen", Kind: page.Hot}, page.Hot
 			row["do"] = []page.Button{{Name: "thaw", Label: "Let go on", Args: args}}
@@ -238,7 +238,7 @@ func (v *live) state(ctx context.Context) map[string]any {
 			row["state"] = page.Cell{Text: "runs", Kind: page.OK}
 			row["do"] = []page.Button{{Name: "freeze", Label: "Freeze", Args: args}}
 		}
-		clients, lanes = append(clients, row), append(lanes, r.name)
+		clients, lanes = append(clients, row), append(lanes, r.Name)
 	}
 	guard, button := page.Cell{Text: "yes"}, "Stop checking tokens"
 	if !v.store.checks() {
@@ -314,7 +314,7 @@ func (v *live) queue(ctx context.Context, key string) map[string]any {
 }
 
 func (v *live) find(name string) *resident {
-	i := slices.IndexFunc(v.clients, func(r *resident) bool { return r.name == name })
+	i := slices.IndexFunc(v.clients, func(r *resident) bool { return r.Name == name })
 	if i < 0 {
 		return nil
 	}
@@ -404,7 +404,7 @@ func (v *live) stop() {
 	v.stopped = true
 	v.mu.Unlock()
 	for _, r := range v.clients {
-		r.kill()
+		r.Kill()
 	}
 	if v.admin != nil {
 		v.admin.Close()

@@ -12,23 +12,23 @@ import (
 // a busy host would: without warning, and for as long as we like (SIGSTOP). It
 // returns when the process stands still, which is a moment after the signal.
 func (p *process) freeze() error {
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
 	for {
 		var status syscall.WaitStatus
-		_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		_, err := syscall.Wait4(p.Cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
 		switch {
 		case errors.Is(err, syscall.EINTR):
 		case err != nil:
-			return fmt.Errorf("%s: wait: %w", p.name, err)
+			return fmt.Errorf("%s: wait: %w", p.Name, err)
 		case status.Stopped():
 			return nil
 		default:
-			return fmt.Errorf("%s has ended", p.name)
+			return fmt.Errorf("%s has ended", p.Name)
 		}
 	}
 }
 
 // thaw lets it go on (SIGCONT).
-func (p *process) thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
+func (p *process) thaw() error { return p.Cmd.Process.Signal(syscall.SIGCONT) }

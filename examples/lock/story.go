@@ -35,7 +35,7 @@ func story(ctx context.Context, w io.Writer, cluster *cluster, admin *lock.Clien
 	if err != nil {
 		return r, err
 	}
-	defer victim.kill()
+	defer victim.Kill()
 	defer team.kill()
 	n := len(queue)
 	fmt.Fprintf(w, "C1 holds the lock with token %d and has read %s\n", stale, object)
@@ -151,7 +151,7 @@ func setScene(ctx context.Context, cluster *cluster, admin *lock.Client, store *
 				t.kill()
 			}
 		}
-		v.kill()
+		v.Kill()
 	}
 	return
 }

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ashlar-go/ashlar/examples/internal/child"
 	"github.com/ashlar-go/ashlar/idem"
 )
 
@@ -146,14 +147,14 @@ func outcomes(ctx context.Context, dir string) (map[string]outcome, error) {
 			runs++
 			arrived.Store(0)
 		}
-		p, err := startProcess("sender", "sender", "DIR="+filepath.Join(dir, "sender"+strconv.Itoa(runs)),
+		p, err := child.Start("sender", "sender", "DIR="+filepath.Join(dir, "sender"+strconv.Itoa(runs)),
 			"ORDER="+order, "STOP="+stop, "INBOX=http://"+l.Addr().String())
 		if err != nil {
 			return nil, err
 		}
-		defer p.kill()
+		defer p.Kill()
 		for {
-			line, err := p.line()
+			line, err := p.Line()
 			if err != nil {
 				return nil, err
 			}
@@ -162,7 +163,7 @@ func outcomes(ctx context.Context, dir string) (map[string]outcome, error) {
 			case "stopped": // the deferred kill is the SIGKILL
 				return lines, nil
 			case "through":
-				p.reap()
+				p.Reap()
 				return lines, nil
 			}
 		}

@@ -34,6 +34,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ashlar-go/ashlar/examples/internal/child"
 	"github.com/ashlar-go/ashlar/stream"
 )
 
@@ -41,9 +42,7 @@ import (
 const usual = 400
 
 func main() {
-	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role)) // one of the processes that this program starts
-	}
+	child.Main(roles)
 	n := flag.Int("n", usual, "how many `devices` take part, 60 to 2,000; the most popular topic has 500 times as many subscribers")
 	serve := flag.String("serve", "", "serve a live page on this `address`, e.g. :8080")
 	logURL := flag.String("log", "", "keep the feed and the messages in the log at this `URL`, kafka://HOST:PORT or nats://HOST:PORT, instead of a directory")

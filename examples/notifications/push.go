@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/ashlar-go/ashlar/examples/internal/child"
 )
 
 // A pushServer holds the connections of some users, each a response that never
@@ -210,8 +212,8 @@ type fleet struct {
 type server struct {
 	name    string
 	address string
-	*process
-	dead bool
+	process *child.Process
+	dead    bool
 }
 
 const servers = 4
@@ -237,11 +239,11 @@ func (f *fleet) start(s *server) (err error) {
 	if !s.dead {
 		return nil
 	}
-	if s.process, err = startProcess(s.name, "push", "NAME="+s.name); err != nil {
+	if s.process, err = child.Start(s.name, "push", "NAME="+s.name); err != nil {
 		return err
 	}
-	if s.address, err = s.line(); err != nil {
-		s.kill()
+	if s.address, err = s.process.Line(); err != nil {
+		_ = s.process.Kill()
 		return err
 	}
 	s.dead = false
@@ -256,7 +258,7 @@ func (f *fleet) kill(s *server) error {
 		return nil
 	}
 	s.dead = true
-	return s.process.kill()
+	return s.process.Kill()
 }
 
 func (f *fleet) stop() {
