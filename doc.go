@@ -39,8 +39,8 @@
 //     table, each record exactly once: package stream/flow.
 //
 // Planned, in the same repository and under the same rules: values that merge
-// (crdt) and proofs of what differs (merkle); priority queues (pqueue), scheduled jobs (sched), and names for
-// recorded sound (fingerprint).
+// (crdt) and proofs of what differs (merkle); priority queues (pqueue), scheduled
+// jobs (sched), and names for recorded sound (fingerprint).
 //
 // # What they share
 //
