@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -27,6 +28,7 @@ type batcher struct {
 	flights int                                      // at most so many at a time
 	size    int                                      // of a batch, at most
 	timeout time.Duration
+	heeds   bool // send returns when its context's deadline is over
 
 	mu    sync.Mutex
 	queue []*call
@@ -34,8 +36,8 @@ type batcher struct {
 	idle  *sync.Cond // busy has become 0
 }
 
-func newBatcher(send func(context.Context, []*call), flights, size int, timeout time.Duration) *batcher {
-	b := &batcher{send: send, flights: flights, size: size, timeout: timeout}
+func newBatcher(send func(context.Context, []*call), flights, size int, timeout time.Duration, heeds bool) *batcher {
+	b := &batcher{send: send, flights: flights, size: size, timeout: timeout, heeds: heeds}
 	b.idle = sync.NewCond(&b.mu)
 	return b
 }
@@ -46,8 +48,13 @@ func (b *batcher) do(ctx context.Context, c *call) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.done = make(chan struct{})
 	b.mu.Lock()
+	if b.heeds && b.busy == 0 {
+		b.busy++
+		b.mu.Unlock()
+		return b.alone(ctx, c)
+	}
+	c.done = make(chan struct{})
 	if b.busy < b.flights {
 		b.busy++
 		b.mu.Unlock()
@@ -61,7 +68,7 @@ func (b *batcher) do(ctx context.Context, c *call) error {
 	var err error
 	select {
 	case <-c.done:
-		return c.err
+		return b.named(c.err)
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-timer.C:
@@ -70,6 +77,31 @@ func (b *batcher) do(ctx context.Context, c *call) error {
 	b.mu.Lock()
 	c.gone = true
 	b.mu.Unlock()
+	return err
+}
+
+// alone sends one request, and leaves those that have come meanwhile to somebody else.
+func (b *batcher) alone(ctx context.Context, c *call) error {
+	within, cancel := context.WithTimeout(ctx, b.timeout)
+	b.send(within, []*call{c})
+	cancel()
+	if batch := b.next(); len(batch) > 0 {
+		go b.fly(batch)
+	}
+	if c.err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if errors.Is(c.err, context.DeadlineExceeded) && over(ctx) {
+		return c.err
+	}
+	return b.named(c.err)
+}
+
+// named makes ErrTimeout of the timeout's error.
+func (b *batcher) named(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %v", ErrTimeout, b.timeout)
+	}
 	return err
 }
 

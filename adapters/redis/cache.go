@@ -379,7 +379,7 @@ func (c *Cache) ask(ctx context.Context, key string, args ...string) (any, error
 	if c.rest.resting() {
 		return nil, ErrDown
 	}
-	v, err := answerWithin(ctx, c.o.Timeout, func(ctx context.Context) (any, error) {
+	v, err := answerWithin(ctx, c.o.Timeout, c.client.Heeds(), func(ctx context.Context) (any, error) {
 		return c.script.one(ctx, c.client, run{[]string{c.o.Prefix + short(key)}, args})
 	})
 	switch {
@@ -425,11 +425,8 @@ func readCacheReply(v any) (r cacheReply, err error) {
 func (c *Cache) Delete(ctx context.Context, key string) error {
 	c.drop(key)
 	defer c.drop(key) // what came in between may be what was there before
-	_, err := answerWithin(ctx, c.o.Timeout, func(ctx context.Context) (any, error) {
-		for _, r := range c.client.Do(ctx, []Command{{Name: []string{"DEL"}, Keys: []string{c.o.Prefix + short(key)}}}) {
-			return r.Value, r.Err
-		}
-		return nil, ErrReply
+	_, err := answerWithin(ctx, c.o.Timeout, c.client.Heeds(), func(ctx context.Context) (any, error) {
+		return nil, remove(ctx, c.client, c.o.Prefix+short(key))
 	})
 	return err
 }

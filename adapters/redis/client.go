@@ -37,6 +37,9 @@ type Client interface {
 	Do(ctx context.Context, cmds []Command) []Reply
 	// Cluster tells whether keys of different slots are on different servers.
 	Cluster() bool
+	// Heeds tells whether Do returns when its context's deadline is over. Requests that come
+	// alone are then sent without a goroutine of their own, which is faster.
+	Heeds() bool
 }
 
 // A script is run by its digest, and sent whole where the server does not have it: at

@@ -111,7 +111,7 @@ func (b *Idem) run(ctx context.Context, r run) (any, error) {
 	if b.closed.Load() {
 		return nil, idem.ErrClosed
 	}
-	return answerWithin(ctx, b.o.Timeout, func(ctx context.Context) (any, error) {
+	return answerWithin(ctx, b.o.Timeout, b.client.Heeds(), func(ctx context.Context) (any, error) {
 		return b.script.one(ctx, b.client, r)
 	})
 }

@@ -120,7 +120,7 @@ func newLimiter(c Client, p ratelimit.Policy, opts *Options, clock string) (*Lim
 	if r.kind == 'g' {
 		l.script = newScript(clock + luaFlow + luaGCRA)
 	}
-	l.batch = newBatcher(l.send, o.Flights, o.Batch, o.Timeout)
+	l.batch = newBatcher(l.send, o.Flights, o.Batch, o.Timeout, c.Heeds())
 	if o.Failure == Local {
 		if o.Nodes < 1 {
 			return nil, fmt.Errorf("%w: Local needs the number of nodes", ErrInvalid)
@@ -230,13 +230,23 @@ func (l *Limiter) CheckMany(ctx context.Context, reqs []Request, out []ratelimit
 			list[i] = &calls[i]
 		}
 		rest := l.resting()
+		var failed error
 		if !rest {
-			within, cancel := context.WithTimeout(ctx, l.opts.Timeout)
-			l.send(within, list[:len(part)])
-			cancel()
+			mine := list[:len(part)]
+			_, failed = l.within(ctx, func(ctx context.Context) (any, error) {
+				l.send(ctx, mine)
+				return nil, nil
+			})
+		}
+		if failed != nil { // and may still be at work on these
+			calls = make([]call, len(calls))
+			list = make([]*call, len(calls))
 		}
 		for i, r := range part {
-			d, err := calls[i].d, calls[i].err
+			d, err := calls[i].d, l.batch.named(calls[i].err)
+			if failed != nil {
+				err = failed
+			}
 			switch {
 			case rest:
 				d, err = l.without(r.Key, r.N, ErrDown)
@@ -256,9 +266,17 @@ func (l *Limiter) CheckMany(ctx context.Context, reqs []Request, out []ratelimit
 
 // Reset forgets a key: as if nobody had come yet.
 func (l *Limiter) Reset(ctx context.Context, key string) error {
-	within, cancel := context.WithTimeout(ctx, l.opts.Timeout)
-	defer cancel()
-	for _, r := range l.client.Do(within, []Command{{Name: []string{"DEL"}, Keys: []string{l.name(key)}}}) {
+	_, err := l.within(ctx, func(ctx context.Context) (any, error) { return nil, remove(ctx, l.client, l.name(key)) })
+	return err
+}
+
+// within waits no longer than the timeout.
+func (l *Limiter) within(ctx context.Context, ask func(context.Context) (any, error)) (any, error) {
+	return answerWithin(ctx, l.opts.Timeout, l.client.Heeds(), ask)
+}
+
+func remove(ctx context.Context, c Client, name string) error {
+	for _, r := range c.Do(ctx, []Command{{Name: []string{"DEL"}, Keys: []string{name}}}) {
 		return r.Err
 	}
 	return ErrReply
@@ -351,10 +369,8 @@ func CheckAll(ctx context.Context, n int, rules ...Rule) (d ratelimit.Decision, 
 	if first.resting() {
 		return first.withoutAll(n, rules, ErrDown)
 	}
-	within, cancel := context.WithTimeout(ctx, first.opts.Timeout)
-	defer cancel()
 	first.stats.calls.Add(1)
-	v, err := first.rules.one(within, first.client, r)
+	v, err := first.within(ctx, func(ctx context.Context) (any, error) { return first.rules.one(ctx, first.client, r) })
 	list, _ := v.([]any)
 	if err == nil && len(list) != len(rules) {
 		err = fmt.Errorf("%w: %T of %d, want a list of %d", ErrReply, v, len(list), len(rules))
@@ -506,7 +522,7 @@ func (l *Limiter) note(ctx context.Context, err error) error {
 		return err
 	}
 	// The caller's own deadline says little about Redis.
-	if ctx.Err() == nil {
+	if !over(ctx) {
 		l.rest.fail()
 	}
 	return nil

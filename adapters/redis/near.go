@@ -197,7 +197,7 @@ func newNear(l *Limiter, opts *NearOptions, clock string, now func() int64) (*Ne
 		source = luaPost
 	}
 	n.script = newScript(clock + luaFlow + source)
-	n.batch = newBatcher(n.send, l.opts.Flights, l.opts.Batch, l.opts.Timeout)
+	n.batch = newBatcher(n.send, l.opts.Flights, l.opts.Batch, l.opts.Timeout, l.client.Heeds())
 	for i := range n.shards {
 		n.shards[i].m = map[string]*near{}
 	}
@@ -444,9 +444,6 @@ func (n *Near) depart(e *near, need, now int64) *flight {
 	n.wg.Go(func() {
 		c := &call{key: e.name, x: x}
 		err := n.batch.do(context.Background(), c)
-		if err == nil {
-			err = c.err
-		}
 		n.land(e, f, x, now, err)
 		if err != nil && need == 0 { // nobody else hears of it
 			_ = n.l.note(n.ctx, err)

@@ -144,6 +144,14 @@ func raw(t testing.TB, addr string) *goredis.Client {
 
 func viaGoRedis(t testing.TB, addr string) redis.Client { return viagoredis.New(raw(t, addr)) }
 
+// viaPrompt is go-redis that heeds deadlines.
+func viaPrompt(t testing.TB, addr string) redis.Client {
+	t.Helper()
+	c := goredis.NewClient(&goredis.Options{Addr: addr, DisableIdentity: true, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = c.Close() })
+	return viagoredis.New(c)
+}
+
 func viaRueidis(t testing.TB, addr string) redis.Client {
 	t.Helper()
 	c, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{addr}, DisableCache: true, DisableRetry: true})
@@ -156,7 +164,7 @@ func viaRueidis(t testing.TB, addr string) redis.Client {
 
 // clients runs a test with each of the clients.
 func clients(t *testing.T, test func(t *testing.T, addr, prefix string, c redis.Client)) {
-	for name, open := range map[string]func(testing.TB, string) redis.Client{"goredis": viaGoRedis, "rueidis": viaRueidis} {
+	for name, open := range map[string]func(testing.TB, string) redis.Client{"goredis": viaGoRedis, "prompt": viaPrompt, "rueidis": viaRueidis} {
 		t.Run(name, func(t *testing.T) {
 			s, prefix := common(t)
 			test(t, s.addr, prefix, open(t, s.addr))

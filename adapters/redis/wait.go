@@ -43,14 +43,35 @@ func (b *breaker) works() {
 
 func (b *breaker) fail() { b.until.Store(time.Now().UnixNano() + b.some()) }
 
+// over tells whether ctx has ended. A client may notice its deadline before it does itself.
+func over(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && time.Until(end) <= 0
+}
+
 // answerWithin returns what ask does, or ErrTimeout, also where the client does not heed
 // its context; then a goroutine waits for it.
-func answerWithin(ctx context.Context, timeout time.Duration, ask func(context.Context) (any, error)) (any, error) {
+func answerWithin(ctx context.Context, timeout time.Duration, heeds bool, ask func(context.Context) (any, error)) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	named := func(v any, err error) (any, error) {
+		if err != nil && ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if errors.Is(err, context.DeadlineExceeded) {
+			if over(ctx) {
+				return nil, context.DeadlineExceeded
+			}
+			return nil, fmt.Errorf("%w: %v", ErrTimeout, timeout)
+		}
+		return v, err
+	}
+	if heeds {
+		return named(ask(within))
+	}
 	type answer struct {
 		v   any
 		err error
@@ -62,17 +83,7 @@ func answerWithin(ctx context.Context, timeout time.Duration, ask func(context.C
 	}()
 	select {
 	case a := <-done:
-		if a.err != nil && ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if errors.Is(a.err, context.DeadlineExceeded) {
-			// The client may notice before ctx does.
-			if end, ok := ctx.Deadline(); ok && time.Until(end) <= 0 {
-				return nil, context.DeadlineExceeded
-			}
-			return nil, fmt.Errorf("%w: %v", ErrTimeout, timeout)
-		}
-		return a.v, a.err
+		return named(a.v, a.err)
 	case <-within.Done():
 		return nil, cmp.Or(ctx.Err(), fmt.Errorf("%w: %v", ErrTimeout, timeout))
 	}

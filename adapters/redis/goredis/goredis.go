@@ -17,16 +17,29 @@ import (
 // go-redis repeats a command up to MaxRetries times when the connection breaks, so that
 // a limit may count a request twice: it errs to the safe side. It heeds a context's
 // deadline while it reads only with ContextTimeoutEnabled; package redis answers its
-// callers in time without it, but the connection is busy for longer.
+// callers in time without it, but the connection is busy for longer, and each request that
+// comes alone takes a goroutine. With it, a cancellation that is no deadline is noticed when
+// the answer comes, or at the timeout.
 func New(c goredis.UniversalClient) redis.Client {
-	_, single := c.(*goredis.Client)
-	return &client{c, !single}
+	out := &client{c: c, cluster: true}
+	switch c := c.(type) {
+	case *goredis.Client:
+		out.cluster, out.heeds = false, c.Options().ContextTimeoutEnabled
+	case *goredis.ClusterClient:
+		out.heeds = c.Options().ContextTimeoutEnabled
+	case *goredis.Ring:
+		out.heeds = c.Options().ContextTimeoutEnabled
+	}
+	return out
 }
 
 type client struct {
-	c       goredis.UniversalClient
-	cluster bool
+	c              goredis.UniversalClient
+	cluster, heeds bool
 }
+
+// Heeds implements redis.Client.
+func (c *client) Heeds() bool { return c.heeds }
 
 // Cluster implements redis.Client.
 func (c *client) Cluster() bool { return c.cluster }

@@ -18,6 +18,9 @@ type client struct{ c rueidis.Client }
 // Cluster implements redis.Client.
 func (c client) Cluster() bool { return c.c.Mode() == rueidis.ClientModeCluster }
 
+// Heeds implements redis.Client.
+func (c client) Heeds() bool { return true }
+
 // Do implements redis.Client.
 func (c client) Do(ctx context.Context, cmds []redis.Command) []redis.Reply {
 	replies := make([]redis.Reply, len(cmds))
