@@ -93,9 +93,9 @@ func (m model) add(term string, n uint64) { m[term] += min(n, math.MaxUint64-m[t
 
 // Partitions answer as one image does, whatever has happened to them.
 func TestPartitionedAgainstModel(t *testing.T) {
-	for run := range uint64(40) {
+	for run := range runs(25) {
 		rng := newRand(run)
-		m := vocabulary(rng, []int{0, 1, 60, 600}[rng.IntN(4)])
+		m := vocabulary(rng, []int{0, 1, 60, 400}[rng.IntN(4)])
 		k := []int{1, 3, 10, 40}[rng.IntN(4)]
 		p := partition(t, m, k, &PartitionOptions{Terms: 2 + rng.IntN(40), Hot: 1.5})
 		agree(t, rng, p, m)
@@ -170,7 +170,7 @@ func TestPartitionedAgainstModel(t *testing.T) {
 }
 
 func TestPartitionedFuzzy(t *testing.T) {
-	for run := range uint64(15) {
+	for run := range runs(15) {
 		rng := newRand(run)
 		m := vocabulary(rng, 300)
 		img := build(t, m, 5)
@@ -274,7 +274,7 @@ func TestPartitionedHot(t *testing.T) {
 	now := time.Unix(1000, 0)
 	ask := func(hot int, prefixes ...string) {
 		list := p.Partitions()
-		for range 3000 {
+		for range 600 {
 			p.Complete(nil, list[rng.IntN(len(list))].From+"0", 10)
 		}
 		for i := range hot {
@@ -301,7 +301,7 @@ func TestPartitionedHot(t *testing.T) {
 	rng.Shuffle(len(spread), func(i, j int) { spread[i], spread[j] = spread[j], spread[i] })
 	splits := 0
 	for round := range 12 {
-		ask(20_000, spread...)
+		ask(4000, spread...)
 		now = now.Add(10 * time.Second)
 		c, err := p.Balance(now)
 		if err != nil {
@@ -329,7 +329,7 @@ func TestPartitionedHot(t *testing.T) {
 		t.Fatal("no partition")
 	}
 	for range 40 {
-		ask(30_000, "mc00064")
+		ask(6000, "mc00064")
 		now = now.Add(30 * time.Second)
 		if _, err := p.Balance(now); err != nil {
 			t.Fatal(err)

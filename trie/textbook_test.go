@@ -85,7 +85,7 @@ func (x *textbook) complete(prefix string) []Suggestion {
 
 // An image of all that was counted answers as the trie that was changed at each count.
 func TestAgainstTextbook(t *testing.T) {
-	for run := range uint64(12) {
+	for run := range runs(12) {
 		rng := newRand(run)
 		k := 1 + rng.IntN(12)
 		x := &textbook{k: k}

@@ -3,10 +3,19 @@ package trie
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 )
+
+// runs is how many seeds a test on random input tries: ten times as many with ASHLAR_FULL.
+func runs(n uint64) uint64 {
+	if os.Getenv("ASHLAR_FULL") != "" {
+		return 10 * n
+	}
+	return n
+}
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 7)) }
 
@@ -76,7 +85,7 @@ func vocabulary(rng *rand.Rand, n int) model {
 }
 
 func TestAgainstModel(t *testing.T) {
-	for run := range uint64(60) {
+	for run := range runs(60) {
 		rng := newRand(run)
 		m := vocabulary(rng, []int{0, 1, 5, 100, 1500}[rng.IntN(5)])
 		k := []int{1, 3, 10, 300, 1000}[rng.IntN(5)]
@@ -115,7 +124,7 @@ func TestAgainstModel(t *testing.T) {
 
 // A cursor that goes forth and back is where a new one would be.
 func TestCursor(t *testing.T) {
-	for run := range uint64(60) {
+	for run := range runs(60) {
 		rng := newRand(run)
 		m := vocabulary(rng, 800)
 		img := build(t, m, 1+rng.IntN(12))
