@@ -324,7 +324,7 @@ func TestCoordinates(t *testing.T) {
 			t.Fatal(name, err)
 		}
 		m := hierarchy(t, g, ones(g.Arcs()))
-		if s := m.Topology().Stats(); s.Height > 8*w { // a plain grid of this size has 118
+		if s := m.Topology().Stats(); s.Height > 8*w { // 137 with proper coordinates
 			t.Errorf("%s: %+v", name, s)
 		}
 		q := m.NewQuery()

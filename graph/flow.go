@@ -5,17 +5,16 @@ import "math/bits"
 // A cutter cuts connected undirected graphs in two. It keeps its memory; it is not safe
 // for concurrent use.
 type cutter struct {
-	key             []float64 // of each node, in the direction that is tried
-	order           []uint32
-	side            []uint8 // of each node: source, sink or neither
-	flow            []int8  // along each edge, negative along its twin
-	level, next     []uint32
-	queue, stack    []uint32
-	from            []uint32
-	bestSide        []bool
-	match, seen     []uint32
-	left, right     []uint32
-	leftOf, rightOf []uint32
+	key          []float64 // of each node, in the direction that is tried
+	order        []uint32
+	side         []uint8 // of each node: source, sink or neither
+	flow         []int8  // along each edge, negative along its twin
+	level, next  []uint32
+	queue, stack []uint32
+	from         []uint32
+	match        []uint32
+	left, right  []uint32
+	leftOf       []uint32
 }
 
 const (

@@ -141,12 +141,11 @@ func bucket(n int, end []uint32) (first, arcs []uint32) {
 // it: the same graph may have many weights, such as seconds, metres, and seconds in the
 // rain.
 type Graph struct {
-	first, out  []uint32 // the arcs that leave u: out[first[u]:first[u+1]]
-	rfirst, in  []uint32 // the arcs that enter u
-	tail, head  []uint32
-	lat, lon    []int32 // empty if no node has coordinates
-	turns       []Turn  // sorted by their arcs
-	fingerprint uint64  // of a graph from a file: as written there; else 0
+	first, out []uint32 // the arcs that leave u: out[first[u]:first[u+1]]
+	rfirst, in []uint32 // the arcs that enter u
+	tail, head []uint32
+	lat, lon   []int32 // empty if no node has coordinates
+	turns      []Turn  // sorted by their arcs
 }
 
 // Nodes returns the number of nodes.
