@@ -61,7 +61,7 @@ func (m model) fuzzy(query string, edits, k int) (out []Suggestion) {
 }
 
 func TestFuzzy(t *testing.T) {
-	for run := range runs(60) {
+	for run := range runs(40) {
 		rng := newRand(run)
 		m := vocabulary(rng, []int{1, 50, 400}[rng.IntN(3)])
 		img := build(t, m, []int{1, 3, 10}[rng.IntN(3)])

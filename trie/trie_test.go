@@ -124,7 +124,7 @@ func TestAgainstModel(t *testing.T) {
 
 // A cursor that goes forth and back is where a new one would be.
 func TestCursor(t *testing.T) {
-	for run := range runs(60) {
+	for run := range runs(30) {
 		rng := newRand(run)
 		m := vocabulary(rng, 800)
 		img := build(t, m, 1+rng.IntN(12))
