@@ -2,14 +2,13 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the output of the run into README.md")
+	"github.com/ashlar-go/ashlar/examples/internal/golden"
+)
 
 // TestMain lets the test's binary be the processes that the example starts.
 func TestMain(m *testing.M) {
@@ -24,32 +23,14 @@ func TestMain(m *testing.M) {
 // on time.
 func TestRun(t *testing.T) {
 	c := config{n: phrasesInTest}
-	if *update {
+	if *golden.Update {
 		c.n = 0
 	}
 	var out bytes.Buffer
 	if err := run(t.Context(), &out, c); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const begin, end = "<!-- output -->\n```text\n", "```\n<!-- end of output -->"
-	before, rest, ok := strings.Cut(string(readme), begin)
-	shown, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("README.md has no output between %q and %q", begin, end)
-	}
-	if *update {
-		if err := os.WriteFile("README.md", []byte(before+begin+out.String()+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if got, want := mask(out.String()), mask(shown); got != want {
-		t.Errorf("the output, masked:\n%s\nREADME.md, masked (go test -update writes it anew):\n%s", got, want)
-	}
+	golden.Check(t, out.String(), mask)
 }
 
 var (
