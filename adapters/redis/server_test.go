@@ -213,3 +213,35 @@ func (m *moment) time() time.Time { return time.UnixMicro(m.us) }
 
 // full asks for the longer tests.
 var full = os.Getenv("ASHLAR_FULL") == "1"
+
+// serve starts a server for an example.
+func serve() (addr string, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "redis")
+	if err != nil {
+		return "", nil, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	addr = l.Addr().String()
+	_ = l.Close()
+	_, port, _ := net.SplitHostPort(addr)
+	cmd := exec.Command("redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--dir", dir)
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	c := goredis.NewClient(&goredis.Options{Addr: addr, MaxRetries: -1})
+	defer func() { _ = c.Close() }()
+	for range 2000 {
+		if err = c.Ping(ctx).Err(); err == nil {
+			break
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+	return addr, func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = os.RemoveAll(dir)
+	}, err
+}
