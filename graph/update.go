@@ -256,12 +256,11 @@ func (u *update) spread(p *place, e uint32) {
 	head := t.head[p.first:p.end]
 	at := e - p.first
 	was, c, h := before[at], row[at], head[at]
-	// Most ways concern nobody: they were not taken and are not shorter than what is.
-	// That is seen from the costs alone.
-	idle := func(was, now, taken uint32) bool {
-		return now > taken && was != taken || was == now || min(was, now) > Inf
-	}
 	u.work += len(row)
+	// Most ways concern nobody: they were not taken and are not shorter than what is.
+	// That is seen from the costs alone. Often only one direction has changed.
+	up, down := was.up != c.up, was.down != c.down
+	heads, nodes := t.head, t.nodes
 	for i := range at {
 		d := row[i]
 		if before[i] != d {
@@ -269,30 +268,36 @@ func (u *update) spread(p *place, e uint32) {
 		}
 		tail := head[i]
 		// The heads between the two are in its row too, and often no others.
-		k := t.nodes[tail].first + at - i - 1
-		for t.head[k] != h {
+		k := nodes[tail].first + at - i - 1
+		for heads[k] != h {
 			k++
 		}
 		taken := *m.costs.at(k)
-		if was, now := d.down+was.up, d.down+c.up; !idle(was, now, taken.up) {
+		if was, now := d.down+was.up, d.down+c.up; up && (now <= taken.up || was == taken.up) && min(was, now) <= Inf {
 			u.offer(tail, k<<1, was, now, p.first+i|viaShortcut)
 		}
-		if was, now := d.up+was.down, d.up+c.down; !idle(was, now, taken.down) {
+		if was, now := d.up+was.down, d.up+c.down; down && (now <= taken.down || was == taken.down) && min(was, now) <= Inf {
 			u.offer(tail, k<<1|1, was, now, p.first+i|viaShortcut)
 		}
 	}
-	k := t.nodes[h].first
+	if int(at)+1 == len(row) {
+		return
+	}
+	q := &nodes[h]
+	over, ours := heads[q.first:q.end], m.costs.row(q.first, q.end)
+	ours = ours[:len(over)]
+	k := 0
 	for i := at + 1; i < uint32(len(row)); i++ {
 		b, d := before[i], row[i]
-		for t.head[k] != head[i] {
+		for over[k] != head[i] {
 			k++
 		}
-		taken := *m.costs.at(k)
-		if was, now := was.down+b.up, c.down+d.up; !idle(was, now, taken.up) {
-			u.offer(h, k<<1, was, now, e|viaShortcut)
+		taken := ours[k]
+		if was, now := was.down+b.up, c.down+d.up; (now <= taken.up || was == taken.up) && was != now && min(was, now) <= Inf {
+			u.offer(h, (q.first+uint32(k))<<1, was, now, e|viaShortcut)
 		}
-		if was, now := was.up+b.down, c.up+d.down; !idle(was, now, taken.down) {
-			u.offer(h, k<<1|1, was, now, e|viaShortcut)
+		if was, now := was.up+b.down, c.up+d.down; (now <= taken.down || was == taken.down) && was != now && min(was, now) <= Inf {
+			u.offer(h, (q.first+uint32(k))<<1|1, was, now, e|viaShortcut)
 		}
 	}
 }
