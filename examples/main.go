@@ -34,7 +34,7 @@ var systems = []system{
 	{"comments", false, "threads that all replicas show in one order"},
 	{"notifications", true, "once to every subscriber, popular topics by polling"},
 	{"filesync", false, "sending only what differs of a large file"},
-	{"typeahead", false, "the ten best completions in microseconds"},
+	{"typeahead", true, "the ten best completions in microseconds"},
 	{"maps", false, "the quickest way through a country, with traffic that changes"},
 	{"rideshare", false, "the nearest free driver, and only one of them"},
 	{"songid", false, "naming a song from a few noisy seconds"},
