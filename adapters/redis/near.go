@@ -129,6 +129,7 @@ type near struct {
 	share       int64  // to ask for next time
 	plenty      bool   // there was enough of it last time
 	asked       int64  // when last
+	late        int64  // until when it is done without, since answers come after a lease's end
 	lost        uint64 // the first question since the last answer; 0: none
 
 	// WriteBack. Posted of pending are on their way, with this number, until it is known
@@ -288,13 +289,15 @@ func (n *Near) check(ctx context.Context, e *near, key string, need int64) (rate
 		f := e.flight
 		mine := f == nil
 		if mine {
-			if tries++; tries > 3 || n.l.resting() {
-				// Answers come so late that leases have ended; or Redis is down.
+			if tries++; tries > 3 || now < e.late {
 				s.mu.Unlock()
 				defer s.mu.Lock()
-				if tries > 3 {
-					return n.l.Check(ctx, key, k)
-				}
+				n.bypass.Add(1)
+				return n.l.Check(ctx, key, k)
+			}
+			if n.l.resting() {
+				s.mu.Unlock()
+				defer s.mu.Lock()
 				return n.l.without(key, k, ErrDown)
 			}
 			f = n.depart(e, need, now)
@@ -509,7 +512,7 @@ func (n *Near) land(e *near, f *flight, x *exchange, sent int64, err error) {
 	// Redis counts from later on; a sixteenth is for clocks that run at different speeds.
 	e.until = sent + int64(n.o.Lease)/16*15
 	if now >= e.until {
-		e.held = 0
+		e.held, e.late = 0, now+16*int64(n.o.Lease)
 	}
 	if x.need == 0 {
 		return

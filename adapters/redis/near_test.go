@@ -435,6 +435,24 @@ func TestNearFailure(t *testing.T) {
 	}
 }
 
+// Where answers take longer than a lease lasts, requests are decided on in Redis.
+func TestNearSlow(t *testing.T) {
+	s, prefix := common(t)
+	p := newProxy(t, s.addr)
+	p.delay.Store(int64(30 * time.Millisecond))
+	l := newLimiter(t, viaGoRedis(t, p.addr), GCRA{Rate: Per(40, time.Hour)}, redis.Options{Prefix: prefix, Timeout: 5 * time.Second})
+	n := newNear(t, l, redis.NearOptions{Lease: 10 * time.Millisecond, Share: 4})
+	passed := 0
+	for range 41 {
+		if check(t, n, "k", 1).OK {
+			passed++
+		}
+	}
+	if passed > 40 || passed < 20 {
+		t.Fatalf("%d of 40 pass", passed)
+	}
+}
+
 func TestNearArguments(t *testing.T) {
 	s, prefix := common(t)
 	l := newLimiter(t, viaGoRedis(t, s.addr), GCRA{Rate: Per(10, time.Second)}, redis.Options{Prefix: prefix})
