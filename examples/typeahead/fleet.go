@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ashlar-go/ashlar/examples/internal/child"
 	"github.com/ashlar-go/ashlar/trie"
 )
 
@@ -27,7 +28,7 @@ type fleet struct {
 
 // A member is a node.
 type member struct {
-	*process
+	*child.Process
 	address string
 	conn    net.Conn
 	in      *bufio.Reader
@@ -45,13 +46,13 @@ func startFleet() (f *fleet, err error) {
 		}
 	}()
 	for i := range nodes {
-		p, err := startProcess(fmt.Sprint("node-", i+1), "node")
+		p, err := child.Start(fmt.Sprint("node-", i+1), "node")
 		if err != nil {
 			return f, err
 		}
-		m := &member{process: p, has: map[uint64]bool{}}
+		m := &member{Process: p, has: map[uint64]bool{}}
 		f.members = append(f.members, m)
-		if m.address, err = m.line(); err != nil {
+		if m.address, err = m.Line(); err != nil {
 			return f, err
 		}
 		if m.conn, err = net.Dial("tcp", m.address); err != nil {
@@ -67,7 +68,7 @@ func (f *fleet) stop() {
 		if m.conn != nil {
 			m.conn.Close()
 		}
-		_ = m.kill() // it has ended, one way or another
+		_ = m.Kill() // it has ended, one way or another
 	}
 }
 
@@ -81,7 +82,7 @@ func (f *fleet) addresses() (list []string) {
 func (f *fleet) name(address string) string {
 	for _, m := range f.members {
 		if m.address == address {
-			return m.name
+			return m.Name
 		}
 	}
 	return address
@@ -95,7 +96,7 @@ func (m *member) request(line string, body []byte) (string, error) {
 	}
 	answer, err := m.in.ReadString('\n')
 	if err == nil && strings.HasPrefix(answer, "error\t") {
-		err = fmt.Errorf("%s: %s", m.name, strings.TrimSpace(answer[6:]))
+		err = fmt.Errorf("%s: %s", m.Name, strings.TrimSpace(answer[6:]))
 	}
 	return answer, err
 }

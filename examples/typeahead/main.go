@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/ashlar-go/ashlar/blob"
+	"github.com/ashlar-go/ashlar/examples/internal/child"
 	"github.com/ashlar-go/ashlar/stream"
 	"github.com/ashlar-go/ashlar/trie"
 )
@@ -42,9 +43,7 @@ import (
 const k = 10
 
 func main() {
-	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role)) // one of the processes that this program starts
-	}
+	child.Main(roles)
 	var c config
 	flag.IntVar(&c.n, "n", 0, "how many `phrases` take part, 4,000 or more; 0 means all that there are")
 	flag.StringVar(&c.phrases, "phrases", "", "take the phrases from this gzipped `file` of lines \"weight<TAB>phrase\", the heaviest first, instead of the 40,000 that are shipped")

@@ -7,14 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ashlar-go/ashlar/examples/internal/child"
 	"github.com/ashlar-go/ashlar/examples/internal/golden"
 )
 
 // TestMain lets the test's binary be the processes that the example starts.
 func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVariable); role != "" {
-		os.Exit(play(role))
-	}
+	child.Main(roles)
 	os.Exit(m.Run())
 }
 
