@@ -64,7 +64,7 @@
 // # Files
 //
 // [Topology.WriteTo] writes a hierarchy with its graph, [OpenMapped] maps it back in a
-// tenth of a second for a million nodes, checked. Processes share the memory. A Metric is
+// sixth of a second for a million nodes, checked. Processes share the memory. A Metric is
 // kept as the weights alone: it refuses any other hierarchy than its own.
 //
 // # When not to use it

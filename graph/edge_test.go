@@ -178,10 +178,11 @@ func TestRefused(t *testing.T) {
 	}
 	_, err = search.AStar(0, 1)
 	invalid("A* without coordinates", err, ErrInvalid)
-	_, err = must[*Expansion](t)(g.Expand(0)).Customize(topo, ones(2))
-	if err == nil { // g and its expansion happen to be alike
-		t.Log("a graph of one edge is its own expansion")
-	}
+	b = NewBuilder(3)
+	b.AddEdge(0, 1)
+	b.AddEdge(1, 2)
+	_, err = must[*Expansion](t)(must[*Graph](t)(b.Build()).Expand(0)).Customize(topo, ones(4))
+	invalid("hierarchy of another graph", err, ErrIncompatible)
 	for v, want := range map[float64]uint32{0: 0, 1.4: 1, MaxWeight: MaxWeight, math.Inf(1): Inf} {
 		if w, err := WeightOf(v); w != want || err != nil {
 			t.Errorf("WeightOf(%v) = %d, %v", v, w, err)

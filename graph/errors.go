@@ -12,8 +12,9 @@ var (
 	// ErrTooDense is returned by [Dissect] and [Contract] when the hierarchy would have
 	// more arcs than allowed: the graph is no road network.
 	ErrTooDense = errors.New("graph: too dense for a hierarchy")
-	// ErrIncompatible is returned for a metric that belongs to another topology.
-	ErrIncompatible = errors.New("graph: metric of another topology")
+	// ErrIncompatible is returned for what does not belong together: a metric's file and
+	// another hierarchy, or a hierarchy and an expansion of another graph.
+	ErrIncompatible = errors.New("graph: not of the same graph")
 	// ErrCorrupt is returned for a file that is damaged or is none of ours.
 	ErrCorrupt = errors.New("graph: corrupt file")
 	// ErrVersion is returned for a file of a later version.

@@ -156,7 +156,7 @@ func Read(r io.Reader) (*Topology, error) {
 
 // Load returns the hierarchy in b, which is used, not copied, and must not change. It
 // checks all sums and all that the queries rely on, and wraps [ErrCorrupt] or
-// [ErrVersion] in its error; a million nodes take about a tenth of a second.
+// [ErrVersion] in its error; a million nodes take about a sixth of a second.
 func Load(b []byte) (*Topology, error) {
 	le := binary.LittleEndian
 	switch {

@@ -298,3 +298,47 @@ func FuzzLoad(f *testing.F) {
 		use(t, topo)
 	})
 }
+
+// Files of version 1 are read by every later release.
+func TestGolden(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join("testdata", "hierarchy-v1.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo, err := Load(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	if _, err := topo.WriteTo(&again); err != nil || !bytes.Equal(again.Bytes(), file) {
+		t.Fatal("written again it is another file", err)
+	}
+	metric, err := os.ReadFile(filepath.Join("testdata", "metric-v1.bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := topo.ReadMetric(bytes.NewReader(metric))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := topo.Graph()
+	weights := make([]uint32, g.Arcs())
+	for a := range weights {
+		weights[a] = m.Weight(ArcID(a))
+	}
+	if g.Nodes() < 10 || g.Arcs() < 20 || len(g.turns) == 0 {
+		t.Fatal(g.Nodes(), g.Arcs(), g.turns)
+	}
+	q := m.NewQuery()
+	for s := range uint32(g.Nodes()) {
+		for u := range uint32(g.Nodes()) {
+			want, _, err := Dijkstra(g, weights, s, u)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := q.Distance(s, u); err != nil || got != want {
+				t.Fatal(s, u, got, want, err)
+			}
+		}
+	}
+}

@@ -172,26 +172,34 @@ func (m *Metric) descend(label []uint32, p *place, d uint32, to bool) uint32 {
 	}
 	row, depth := m.costs.row(p.first, p.end), m.t.depth[p.first:p.end]
 	depth = depth[:len(row)]
-	// Two at a time: the one minimum need not wait for the other.
-	other, i := d, 0
+	// Four at a time: no minimum need wait for another.
+	a, b, c := d, d, d
 	if to {
-		for ; i+1 < len(row); i += 2 {
-			d = min(d, label[depth[i]]+row[i].up)
-			other = min(other, label[depth[i+1]]+row[i+1].up)
+		for len(row) >= 4 && len(depth) >= 4 {
+			r, h := (*[4]cost)(row), (*[4]uint32)(depth)
+			a = min(a, label[h[0]]+r[0].up)
+			b = min(b, label[h[1]]+r[1].up)
+			c = min(c, label[h[2]]+r[2].up)
+			d = min(d, label[h[3]]+r[3].up)
+			row, depth = row[4:], depth[4:]
 		}
-		if i < len(row) {
+		for i := range row {
 			d = min(d, label[depth[i]]+row[i].up)
 		}
 	} else {
-		for ; i+1 < len(row); i += 2 {
-			d = min(d, label[depth[i]]+row[i].down)
-			other = min(other, label[depth[i+1]]+row[i+1].down)
+		for len(row) >= 4 && len(depth) >= 4 {
+			r, h := (*[4]cost)(row), (*[4]uint32)(depth)
+			a = min(a, label[h[0]]+r[0].down)
+			b = min(b, label[h[1]]+r[1].down)
+			c = min(c, label[h[2]]+r[2].down)
+			d = min(d, label[h[3]]+r[3].down)
+			row, depth = row[4:], depth[4:]
 		}
-		if i < len(row) {
+		for i := range row {
 			d = min(d, label[depth[i]]+row[i].down)
 		}
 	}
-	return min(d, other)
+	return min(a, b, c, d)
 }
 
 // Matrix appends the distances from each start to each target to dst: row after row, one
