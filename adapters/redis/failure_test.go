@@ -184,6 +184,7 @@ func TestLostAnswers(t *testing.T) {
 // Three servers that are a cluster: batches go to each of them, rules of one tag are
 // decided together, others are refused before anything is counted.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	var addrs []string
 	var nodes []*goredis.Client
 	for range 3 {

@@ -334,7 +334,11 @@ func TestBound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			stop := time.Now().Add(1200 * time.Millisecond)
+			length := 500 * time.Millisecond
+			if full {
+				length *= 10
+			}
+			stop := time.Now().Add(length)
 			var mu sync.Mutex
 			var passed []time.Duration // at the earliest
 			var late []time.Duration   // at the latest

@@ -121,7 +121,7 @@ func TestKilledNode(t *testing.T) {
 			s := start(t)
 			const nodes = 4
 			task := nodeTask{
-				Requests: 1500, Keys: 1000, Mode: mode,
+				Requests: 1000, Keys: 1000, Mode: mode,
 				Rate: Per(1000, time.Second), Burst: 1000, Pending: 32,
 			}
 			if full {

@@ -164,7 +164,11 @@ func viaRueidis(t testing.TB, addr string) redis.Client {
 
 // clients runs a test with each of the clients.
 func clients(t *testing.T, test func(t *testing.T, addr, prefix string, c redis.Client)) {
-	for name, open := range map[string]func(testing.TB, string) redis.Client{"goredis": viaGoRedis, "prompt": viaPrompt, "rueidis": viaRueidis} {
+	all := map[string]func(testing.TB, string) redis.Client{"goredis": viaPrompt, "rueidis": viaRueidis}
+	if full {
+		all["heedless"] = viaGoRedis
+	}
+	for name, open := range all {
 		t.Run(name, func(t *testing.T) {
 			s, prefix := common(t)
 			test(t, s.addr, prefix, open(t, s.addr))
