@@ -172,30 +172,31 @@ func (m *Metric) descend(label []uint32, p *place, d uint32, to bool) uint32 {
 	}
 	row, depth := m.costs.row(p.first, p.end), m.t.depth[p.first:p.end]
 	depth = depth[:len(row)]
-	// Four at a time: no minimum need wait for another.
+	// Four at a time, so that no minimum need wait for another; and the nearest heads
+	// last, whose labels are the latest.
 	a, b, c := d, d, d
 	if to {
-		for len(row) >= 4 && len(depth) >= 4 {
-			r, h := (*[4]cost)(row), (*[4]uint32)(depth)
-			a = min(a, label[h[0]]+r[0].up)
-			b = min(b, label[h[1]]+r[1].up)
-			c = min(c, label[h[2]]+r[2].up)
-			d = min(d, label[h[3]]+r[3].up)
-			row, depth = row[4:], depth[4:]
+		for n := len(row); n >= 4; n = len(row) {
+			r, h := (*[4]cost)(row[n-4:]), (*[4]uint32)(depth[n-4:])
+			a = min(a, label[h[3]]+r[3].up)
+			b = min(b, label[h[2]]+r[2].up)
+			c = min(c, label[h[1]]+r[1].up)
+			d = min(d, label[h[0]]+r[0].up)
+			row, depth = row[:n-4], depth[:n-4]
 		}
-		for i := range row {
+		for i := len(row) - 1; i >= 0; i-- {
 			d = min(d, label[depth[i]]+row[i].up)
 		}
 	} else {
-		for len(row) >= 4 && len(depth) >= 4 {
-			r, h := (*[4]cost)(row), (*[4]uint32)(depth)
-			a = min(a, label[h[0]]+r[0].down)
-			b = min(b, label[h[1]]+r[1].down)
-			c = min(c, label[h[2]]+r[2].down)
-			d = min(d, label[h[3]]+r[3].down)
-			row, depth = row[4:], depth[4:]
+		for n := len(row); n >= 4; n = len(row) {
+			r, h := (*[4]cost)(row[n-4:]), (*[4]uint32)(depth[n-4:])
+			a = min(a, label[h[3]]+r[3].down)
+			b = min(b, label[h[2]]+r[2].down)
+			c = min(c, label[h[1]]+r[1].down)
+			d = min(d, label[h[0]]+r[0].down)
+			row, depth = row[:n-4], depth[:n-4]
 		}
-		for i := range row {
+		for i := len(row) - 1; i >= 0; i-- {
 			d = min(d, label[depth[i]]+row[i].down)
 		}
 	}
@@ -287,7 +288,7 @@ func (tt *Targets) several(w *sweep, starts []NodeID) {
 		if p.first < p.end {
 			row, depth := m.costs.row(p.first, p.end), t.depth[p.first:p.end]
 			depth = depth[:len(row)]
-			for k := range row {
+			for k := len(row) - 1; k >= 0; k-- {
 				l, c := &label[depth[k]], row[k].down
 				d[0] = min(d[0], l[0]+c)
 				d[1] = min(d[1], l[1]+c)
