@@ -45,8 +45,8 @@
 //
 // A [Limiter] is of one process. Behind n balanced instances, each with the limit L,
 // somebody gets up to n·L; each with L/n, less than L where the balance is uneven. A
-// [Checker] may as well ask a server that all share: package adapters/redis is
-// planned. The middleware in ratelimit/httplimit takes any Checker.
+// [Checker] may as well ask a server that all share: package adapters/redis has
+// one. The middleware in ratelimit/httplimit takes any Checker.
 //
 // # References
 //
