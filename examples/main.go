@@ -36,7 +36,7 @@ var systems = []system{
 	{"filesync", false, "sending only what differs of a large file"},
 	{"typeahead", true, "the ten best completions in microseconds"},
 	{"maps", false, "the quickest way through a country, with traffic that changes"},
-	{"rideshare", false, "the nearest free driver, and only one of them"},
+	{"rideshare", true, "the nearest free driver, and only one of them"},
 	{"songid", false, "naming a song from a few noisy seconds"},
 	{"video", false, "chunks in many sizes, uploads that go on where they stopped"},
 	{"reviews", true, "places near you, with ratings that do not drift from their reviews"},
