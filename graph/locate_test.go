@@ -137,7 +137,6 @@ func TestLocatorArc(t *testing.T) {
 }
 
 func TestLocatorRefuses(t *testing.T) {
-	g, _ := random(2, 40)
 	bare, err := NewBuilder(4).Build()
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +144,7 @@ func TestLocatorRefuses(t *testing.T) {
 	if _, err := NewLocator(bare); !errors.Is(err, ErrInvalid) {
 		t.Errorf("no coordinates: %v", err)
 	}
-	g, _ = places(t, 0, 1)
+	g, _ := places(t, 0, 1)
 	l, err := NewLocator(g)
 	if err != nil {
 		t.Fatal(err)
