@@ -10,8 +10,11 @@ require (
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
 	github.com/hamba/avro/v2 v2.31.0
+	github.com/redis/go-redis/v9 v9.23.0
 	go.etcd.io/bbolt v1.5.0
 )
+
+require go.uber.org/atomic v1.12.0 // indirect
 
 // For the tests of files under //go:build engines. Without that tag nothing of these is downloaded.
 require (
@@ -24,9 +27,11 @@ require (
 	github.com/andybalholm/brotli v1.1.1 // indirect
 	github.com/antithesishq/antithesis-sdk-go v0.8.0-default-no-op // indirect
 	github.com/armon/go-metrics v0.4.1 // indirect
+	github.com/ashlar-go/ashlar/adapters/osm v0.0.0
+	github.com/ashlar-go/ashlar/adapters/redis v0.0.0
 	github.com/boltdb/bolt v1.3.1 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
-	github.com/coder/websocket v1.8.15 // indirect
+	github.com/coder/websocket v1.8.15
 	github.com/fatih/color v1.13.0 // indirect
 	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/go-viper/mapstructure/v2 v2.4.0 // indirect
@@ -70,3 +75,7 @@ replace (
 	github.com/ashlar-go/ashlar/adapters/nats => ../adapters/nats
 	github.com/ashlar-go/ashlar/adapters/parquet => ../adapters/parquet
 )
+
+replace github.com/ashlar-go/ashlar/adapters/osm => ../adapters/osm
+
+replace github.com/ashlar-go/ashlar/adapters/redis => ../adapters/redis
