@@ -3,6 +3,8 @@ package graph
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"testing"
 )
 
@@ -185,5 +187,57 @@ func TestContractStar(t *testing.T) {
 	q := h.NewQuery()
 	if d, err := q.Distance(5, 77); err != nil || d != 78 || h.Shortcuts() > 10 {
 		t.Errorf("from leaf to leaf: %d, %v, with %d shortcuts", d, err, h.Shortcuts())
+	}
+}
+
+// BenchmarkContract builds hierarchies of generated roads, or of New York if ASHLAR_ROADS
+// names the folder of its files, and asks for distances and paths.
+func BenchmarkContract(b *testing.B) {
+	run := func(name string, g *Graph, weights []uint32) {
+		var h *Hierarchy
+		b.Run(name+"/build", func(b *testing.B) {
+			for b.Loop() {
+				var err error
+				if h, err = Contract(context.Background(), g, weights, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(h.Shortcuts()), "shortcuts")
+		})
+		if h == nil {
+			return
+		}
+		q := h.NewQuery()
+		var path []ArcID
+		for _, c := range []struct {
+			name string
+			path bool
+		}{{"distance", false}, {"path", true}} {
+			b.Run(name+"/"+c.name, func(b *testing.B) {
+				rng := splitmix(42)
+				b.ReportAllocs()
+				for b.Loop() {
+					s, t := NodeID(rng.n(g.Nodes())), NodeID(rng.n(g.Nodes()))
+					if _, err := q.Distance(s, t); err != nil {
+						b.Fatal(err)
+					}
+					if c.path {
+						path = q.AppendPath(path[:0])
+					}
+				}
+			})
+		}
+	}
+	if os.Getenv("ASHLAR_ROADS") != "" {
+		g, weights := newYork(b)
+		run("newyork", g, weights)
+		return
+	}
+	for _, side := range []int{50, 100, 200} {
+		g, weights, _, err := Generate(side, side, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(fmt.Sprintf("side=%d", side), g, weights)
 	}
 }
