@@ -50,7 +50,7 @@ func freeze(h *graph.Hierarchy, weights []uint32) (*frozen, error) {
 		}
 	}
 	for a := range graph.ArcID(g.Arcs()) {
-		f.arcs = append(f.arcs, frozenArc{g.Tail(a), g.Head(a), weights[a], a, road, road})
+		f.arcs = append(f.arcs, frozenArc{g.Tail(a), g.Head(a), weights[a], a, isRoad, isRoad})
 	}
 	for o := range h.Overlay(0) {
 		if o.Shortcut {
@@ -91,7 +91,7 @@ func freeze(h *graph.Hierarchy, weights []uint32) (*frozen, error) {
 }
 
 const (
-	road    = -1
+	isRoad  = -1
 	unknown = -2
 )
 
@@ -100,7 +100,7 @@ const (
 func (f *frozen) patch(weights func(graph.ArcID) uint32) (shortcuts int) {
 	for i := range f.arcs {
 		a := &f.arcs[i]
-		if a.first == road {
+		if a.first == isRoad {
 			a.weight = weights(a.id)
 			continue
 		}

@@ -400,15 +400,26 @@ func extract(g *graph.Graph, times, lengths []uint32, box geohash.Box) ([]point,
 		points[i] = point{int64(math.Round(lat * 1e6)), int64(math.Round(lon * 1e6))}
 	}
 	var edges []edge
+	twins := map[edge]int{}
 	for a := range graph.ArcID(g.Arcs()) {
 		u, ok := number[g.Tail(a)]
 		v, ok2 := number[g.Head(a)]
-		if !ok || !ok2 || u >= v { // u > v is the other direction
+		if !ok || !ok2 || u == v {
 			continue
 		}
-		e := edge{u: u, v: v, decimetres: lengths[a], units: times[a]}
+		e := edge{u: min(u, v), v: max(u, v), decimetres: lengths[a], units: times[a]}
 		e.class = classOf(e.decimetres, unitsToMillis(e.units))
-		edges = append(edges, e)
+		if u < v {
+			twins[e]++
+			edges = append(edges, e)
+		} else {
+			twins[e]--
+		}
+	}
+	for e, n := range twins {
+		if n != 0 {
+			return nil, nil, fmt.Errorf("the road from %d to %d is another one in the other direction: the file has no place for that", e.u, e.v)
+		}
 	}
 	slices.SortFunc(edges, func(a, b edge) int {
 		return cmp.Or(cmp.Compare(a.u, b.u), cmp.Compare(a.v, b.v), cmp.Compare(a.units, b.units), cmp.Compare(a.decimetres, b.decimetres))

@@ -305,7 +305,7 @@ func drawLevels(n *network, levels []int, trips [3]trip, highest [3]int, layers 
 		b.WriteString(text(p.x, below-10, "soft", "%s nodes, %s arcs", num(l.nodes), num(len(l.arcs))))
 		fmt.Fprintf(&b, `<rect class="water" x="%s" y="%s" width="%d" height="%s"/>`+"\n", short(p.x), short(p.y), width, short(p.height))
 		if i < len(layers)-1 {
-			p.fine = 1.2
+			p.fine = 1.8
 			nodes := p.texture()
 			for _, a := range l.arcs {
 				nodes.dot(a.Tail)
