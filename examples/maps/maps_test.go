@@ -13,7 +13,6 @@ import (
 	"testing"
 
 	"github.com/ashlar-go/ashlar/examples/internal/child"
-	"github.com/ashlar-go/ashlar/examples/internal/golden"
 	"github.com/ashlar-go/ashlar/geohash"
 	"github.com/ashlar-go/ashlar/graph"
 )
@@ -21,37 +20,6 @@ import (
 func TestMain(m *testing.M) {
 	child.Main(roles)
 	os.Exit(m.Run())
-}
-
-// TestRun runs the whole example, whose claims are its own assertions, and checks that
-// README.md shows this output, but for times, and the drawings that it shows.
-func TestRun(t *testing.T) {
-	t.Parallel()
-	cars, questions, dir := usual, 1000, t.TempDir()
-	if slow {
-		cars, questions = 1_000, 60
-	}
-	if *golden.Update {
-		dir = "."
-	}
-	var out bytes.Buffer
-	if err := run(t.Context(), &out, files{}, cars, questions, dir); err != nil {
-		t.Fatalf("%v\n%s", err, &out)
-	}
-	if slow {
-		return // README.md has the output for more of both
-	}
-	golden.Check(t, out.String(), mask)
-	for _, name := range []string{"search.svg", "levels.svg", "jam.svg"} {
-		drawn, err := os.ReadFile(filepath.Join(dir, name))
-		shown, err2 := os.ReadFile(name)
-		if err := errors.Join(err, err2); err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(drawn, shown) {
-			t.Errorf("%s is not what is drawn (go test -update draws it anew)", name)
-		}
-	}
 }
 
 // varying are times.
