@@ -307,3 +307,23 @@ func FuzzCoverPolygon(f *testing.F) {
 		}
 	})
 }
+
+// A ring that goes east and comes back, again and again, takes memory by its corners
+// and not by their square.
+func TestCoverPolygonZigzag(t *testing.T) {
+	const corners = 4000
+	var ring []Point
+	for i := range corners / 2 {
+		ring = append(ring, Point{float64(i%80) - 40, Wrap(170 * float64(i))})
+	}
+	for i := corners / 2; i > 0; i-- {
+		ring = append(ring, Point{float64(i%80) - 39.5, Wrap(170 * float64(i))})
+	}
+	p := new(polygon)
+	if err := p.addRing(ring); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.lines) > 3*corners {
+		t.Errorf("%d lines for %d corners", len(p.lines), corners)
+	}
+}

@@ -36,7 +36,7 @@ type IndexOptions struct {
 // crosses from one leaf to another meanwhile may be missed, which a search right
 // after finds. All other points are exact.
 //
-// A point takes some 80 bytes with a key of 8. A leaf cannot split below a cell of
+// A point takes some 95 bytes with a key of 8. A leaf cannot split below a cell of
 // 48 bits, 2.4 by 1.2 metres: what stands closer together than that is searched
 // one by one.
 type Index[K comparable] struct {
@@ -52,9 +52,15 @@ type Index[K comparable] struct {
 
 	scratch sync.Pool // of *search[K]
 
-	_       [64]byte
-	crossed atomic.Uint64 // how often a point has left a leaf
-	_       [56]byte
+	_     [64]byte
+	begun atomic.Uint64 // how often a point has begun to leave a leaf
+	ended atomic.Uint64 // and has left it
+	_     [48]byte
+
+	// With a TTL only:
+	expiring sync.Mutex
+	latest   atomic.Int64 // about when something was put, in ticks; set under expiring
+	swept    atomic.Int64 // when all shards were
 }
 
 // A spot is a key's point as a leaf keeps it.
@@ -114,17 +120,45 @@ func NewIndex[K comparable](opts *IndexOptions) *Index[K] {
 	return ix
 }
 
-// ticks returns the time now; 0 without TTL.
-func (ix *Index[K]) ticks() uint32 {
+// A moment is now, in ticks, for those who ask what is alive.
+type moment struct {
+	tick uint32
+	gone bool // nothing was put for so long that nothing is alive
+}
+
+func (ix *Index[K]) ticks64() int64 { return int64(ix.now().Sub(ix.since) / ix.tick) }
+
+// moment returns that of now; the zero one without TTL.
+func (ix *Index[K]) moment() moment {
+	if ix.ttl == 0 {
+		return moment{}
+	}
+	now := ix.ticks64()
+	return moment{uint32(now), now-ix.latest.Load() > 2*int64(ix.ttl)}
+}
+
+// tickOf returns the tick of a put. Ticks are kept in 32 bits, so that one that is old
+// looks new again after 2^32 of them: now and then all that has expired is removed, long
+// before.
+func (ix *Index[K]) tickOf() uint32 {
 	if ix.ttl == 0 {
 		return 0
 	}
-	return uint32(ix.now().Sub(ix.since) / ix.tick)
+	now := ix.ticks64()
+	if now-ix.latest.Load() > int64(ix.ttl)/4 || now-ix.swept.Load() > 1<<29 {
+		ix.expiring.Lock()
+		defer ix.expiring.Unlock()
+		if now-ix.latest.Load() > 2*int64(ix.ttl) || now-ix.swept.Load() > 1<<29 {
+			ix.expire() // while it is known what is to go
+		}
+		ix.latest.Store(max(now, ix.latest.Load()))
+	}
+	return uint32(now)
 }
 
-// alive reports whether something seen then is found now. Ticks may wrap round.
-func (ix *Index[K]) alive(seen, now uint32) bool {
-	return ix.ttl == 0 || int32(now-seen) <= int32(ix.ttl)
+// alive reports whether something seen then is found now.
+func (ix *Index[K]) alive(seen uint32, now moment) bool {
+	return ix.ttl == 0 || !now.gone && int32(now.tick-seen) <= int32(ix.ttl)
 }
 
 func (ix *Index[K]) shard(key K) (sh *shard[K], hash uint64) {
@@ -185,8 +219,9 @@ type path[K comparable] struct {
 
 // Put sets the point of a key in degrees, new or known, and begins its time to
 // live anew. The errors are those of [CellAt], and for a key that is not equal to
-// itself (NaN); then nothing has changed. It costs a look-up in a map and one in
-// the tree.
+// itself (NaN); then nothing has changed. It costs a look-up in a table of keys and
+// one in a leaf, and a second leaf if the point leaves the first. Where more than
+// 65,535 points stand within 2.4 metres, it goes through them.
 func (ix *Index[K]) Put(key K, lat, lon float64) error {
 	if err := check(lat, lon); err != nil {
 		return err
@@ -195,13 +230,13 @@ func (ix *Index[K]) Put(key K, lat, lon float64) error {
 		return invalid("a key that is not equal to itself: %v", key)
 	}
 	h := curve(lat, lon)
-	s := spot[K]{lat: lat, lon: lon, seen: ix.ticks(), key: key}
+	s := spot[K]{lat: lat, lon: lon, seen: ix.tickOf(), key: key}
 	s.x, s.y, s.z = vector(lat, lon)
 	sh, hash := ix.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if ix.ttl > 0 && s.seen-sh.swept > ix.ttl/2 {
-		ix.sweep(sh, s.seen)
+		ix.sweep(sh, ix.moment())
 	}
 	var p path[K]
 	i := sh.find(key, hash)
@@ -220,10 +255,11 @@ func (ix *Index[K]) Put(key K, lat, lon float64) error {
 		return nil
 	}
 	leaf.mu.Unlock()
-	ix.crossed.Add(1)
 	// First there, then here: at no moment it is nowhere.
+	ix.begun.Add(1)
 	leaf, k := ix.insert(s, h, &p)
 	ix.remove(at, &s, &p)
+	ix.ended.Add(1)
 	at.leaf, at.at = leaf, placeOf(h, k)
 	return nil
 }
@@ -429,8 +465,9 @@ func (ix *Index[K]) Delete(key K) bool {
 		return false
 	}
 	var p path[K]
-	ix.crossed.Add(1) // it may come back elsewhere
+	ix.begun.Add(1) // it may come back elsewhere
 	ix.remove(&sh.slots[i], nil, &p)
+	ix.ended.Add(1)
 	sh.drop(i)
 	sh.trim()
 	return true
@@ -438,7 +475,7 @@ func (ix *Index[K]) Delete(key K) bool {
 
 // Get returns the point of a key.
 func (ix *Index[K]) Get(key K) (p Point, ok bool) {
-	now := ix.ticks()
+	now := ix.moment()
 	sh, hash := ix.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -477,8 +514,16 @@ func (ix *Index[K]) Expire() int {
 	if ix.ttl == 0 {
 		return 0
 	}
-	n := 0
-	now := ix.ticks()
+	ix.expiring.Lock()
+	defer ix.expiring.Unlock()
+	return ix.expire()
+}
+
+// expire removes what has expired, under expiring: nothing is put meanwhile after a long
+// silence, which would be taken for old.
+func (ix *Index[K]) expire() int {
+	n, now := 0, ix.moment()
+	ix.swept.Store(ix.ticks64())
 	for i := range ix.shards {
 		sh := &ix.shards[i]
 		sh.mu.Lock()
@@ -489,9 +534,9 @@ func (ix *Index[K]) Expire() int {
 }
 
 // sweep removes what has expired of a locked shard.
-func (ix *Index[K]) sweep(sh *shard[K], now uint32) int {
+func (ix *Index[K]) sweep(sh *shard[K], now moment) int {
 	n := 0
-	sh.swept = now
+	sh.swept = now.tick
 	for i := 0; i < len(sh.slots); {
 		at := &sh.slots[i]
 		if at.leaf == nil {
@@ -506,8 +551,9 @@ func (ix *Index[K]) sweep(sh *shard[K], now uint32) int {
 			i++
 			continue
 		}
-		ix.crossed.Add(1)
+		ix.begun.Add(1)
 		ix.remove(at, nil, &p)
+		ix.ended.Add(1)
 		sh.drop(i) // another key may be in slot i now
 		n++
 	}

@@ -449,3 +449,101 @@ func TestNearestAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations a move", n)
 	}
 }
+
+// Points that hop between places far apart are found once, while many hop at the same
+// time; a search of all ends, although the leaves that it has yet to see are replaced.
+func TestNeverTwice(t *testing.T) {
+	const keys, movers, still = 200, 8, 20_000
+	ix := NewIndex[int](nil)
+	r := rand.New(rand.NewPCG(1, 1))
+	for i := range still {
+		if err := ix.Put(keys+i, r.Float64()*100-50, r.Float64()*300-150); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for w := range movers {
+		wg.Go(func() {
+			r := rand.New(rand.NewPCG(uint64(w), 2))
+			for i := w; ; i += movers {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				// All stand in one place, and then each in its own: leaves split and merge.
+				lat, lon := 10.0, 20.0
+				if i/keys%2 == 0 {
+					lat, lon = r.Float64()*100-50, r.Float64()*300-150
+				}
+				if err := ix.Put(i%keys, lat, lon); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	var found []Found[int]
+	for round := range 300 {
+		var err error
+		if round%2 == 0 {
+			found, err = ix.Radius(found[:0], 10, 20, 21e6, nil)
+		} else {
+			found, err = ix.Nearest(found[:0], 10, 20, still+keys, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := make(map[int]bool, len(found))
+		for _, f := range found {
+			if seen[f.Key] {
+				t.Fatalf("round %d: %d twice", round, f.Key)
+			}
+			seen[f.Key] = true
+		}
+		for k := keys; k < keys+still; k++ {
+			if !seen[k] {
+				t.Fatalf("round %d: %d, which never moved, is not there", round, k)
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+// What has expired does not come back when the count of ticks comes round again.
+func TestTTLComesRound(t *testing.T) {
+	now := time.Unix(1, 0)
+	ix := NewIndex[int](&IndexOptions{TTL: time.Second, Now: func() time.Time { return now }})
+	put := func(key int) {
+		if err := ix.Put(key, 1, 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round := time.Duration(1<<32) * (time.Second / 1000)
+	for key := range 100 { // in all shards
+		put(key)
+	}
+	for _, after := range []time.Duration{2 * time.Second, round / 2, round - time.Second/2, round} {
+		now = time.Unix(1, 0).Add(after)
+		if _, ok := ix.Get(5); ok {
+			t.Errorf("found after %v", after)
+		}
+		if found, err := ix.Radius(nil, 1, 2, 10, nil); err != nil || len(found) != 0 {
+			t.Errorf("%d found after %v, %v", len(found), after, err)
+		}
+	}
+	put(5) // the others must not be found with it
+	if found, err := ix.Radius(nil, 1, 2, 10, nil); err != nil || len(found) != 1 || ix.Len() != 1 {
+		t.Errorf("%v, %v, %d keys", found, err, ix.Len())
+	}
+	// One key alone is put for ages: what others left goes meanwhile.
+	put(6)
+	for at := now; now.Before(at.Add(round)); now = now.Add(round / 1000) {
+		put(5)
+	}
+	if _, ok := ix.Get(6); ok || ix.Len() != 1 {
+		t.Errorf("6 is found: %v, %d keys", ok, ix.Len())
+	}
+}

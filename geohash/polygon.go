@@ -76,19 +76,14 @@ func (p *polygon) addRing(ring []Point) error {
 		end = ring[0].Lon + 360*turns
 		path = append(path, Point{ring[0].Lat, end}, Point{pole, end}, Point{pole, ring[0].Lon})
 	}
-	low, high := math.Inf(1), math.Inf(-1)
-	for _, c := range path {
-		low, high = min(low, c.Lon), max(high, c.Lon)
-	}
-	for turn := -360 * math.Ceil((high+180)/360); low+turn <= 180; turn += 360 {
-		if high+turn < -180 {
-			continue
+	for i, a := range path {
+		b := path[(i+1)%len(path)]
+		if a.Lon > b.Lon {
+			a, b = b, a
 		}
-		for i, a := range path {
-			b := path[(i+1)%len(path)]
-			if a.Lon > b.Lon {
-				a, b = b, a
-			}
+		// A ring may go on and on eastwards before it comes back: each line counts with the
+		// turns that bring it onto the map.
+		for turn := 360 * math.Ceil((-180-b.Lon)/360); a.Lon+turn <= 180; turn += 360 {
 			p.lines = append(p.lines, line{a.Lon + turn, a.Lat, b.Lon + turn, b.Lat})
 		}
 	}

@@ -76,8 +76,7 @@ func (ix *Index[K]) Nearest(dst []Found[K], lat, lon float64, k int, q *Query[K]
 	o := newOrigin(lat, lon)
 	s := ix.begin()
 	defer ix.finish(s)
-	for !ix.nearest(s, &o, k, q) { // a leaf was replaced under its feet
-	}
+	ix.nearest(s, &o, k, q)
 	// Take the farthest first, from the end.
 	n := len(dst)
 	dst = append(dst, make([]Found[K], len(s.best))...)
@@ -88,9 +87,37 @@ func (ix *Index[K]) Nearest(dst []Found[K], lat, lon float64, k int, q *Query[K]
 	return dst, nil
 }
 
-func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
-	now := ix.ticks()
-	crossed := ix.crossed.Load()
+// A traffic tells whether points may be in two leaves of a search: they have crossed
+// meanwhile, or a leaf was replaced.
+type traffic struct {
+	begun uint64
+	moved bool
+}
+
+func (ix *Index[K]) watch() traffic {
+	ended := ix.ended.Load() // first, so that what is on its way now counts
+	begun := ix.begun.Load()
+	return traffic{begun, begun != ended}
+}
+
+func (ix *Index[K]) moved(t *traffic) bool {
+	t.moved = t.moved || ix.begun.Load() != t.begun
+	return t.moved
+}
+
+// instead returns what is now where a leaf was that is dead: a leaf that has all of its
+// cell, a branch, or nil.
+func (ix *Index[K]) instead(dead *node[K]) *node[K] {
+	n := ix.root
+	for n != nil && n.kids != nil && n.depth < dead.depth {
+		n = n.kids.child[n.number(dead.hash)].Load()
+	}
+	return n
+}
+
+func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) {
+	now := ix.moment()
+	t := ix.watch()
 	worst := 2.0 // all that counts is nearer
 	if q.Within > 0 {
 		worst = haversineOf(q.Within)*(1+1e-14) + slack
@@ -117,7 +144,12 @@ func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
 			continue
 		}
 		if !s.sift(n, &f) {
-			return false
+			// The leaf was replaced, perhaps by one that holds what was seen in another.
+			t.moved = true
+			if m := ix.instead(n); m != nil {
+				s.open.Push(b.Key, m)
+			}
+			continue
 		}
 		var last *spot[K]
 		var h float64
@@ -133,7 +165,7 @@ func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
 			if h >= worst || q.Within > 0 && metres(h) > q.Within || q.Filter != nil && !q.Filter(c.key) {
 				continue
 			}
-			if ix.crossed.Load() != crossed && s.has(c.key) {
+			if ix.moved(&t) && s.has(c.key) {
 				continue // it moved from where it was found to here
 			}
 			if len(s.best) == k {
@@ -152,7 +184,6 @@ func (ix *Index[K]) nearest(s *search[K], o *origin, k int, q *Query[K]) bool {
 			}
 		}
 	}
-	return true
 }
 
 // has reports whether a key was found already.
@@ -293,10 +324,8 @@ func collect[K comparable](ix *Index[K], dst []Found[K], z zone, filter func(K) 
 	defer ix.finish(s)
 	begin := len(dst)
 	f := z.sieve()
-again:
-	dst = dst[:begin]
-	now := ix.ticks()
-	crossed := ix.crossed.Load()
+	now := ix.moment()
+	t := ix.watch()
 	s.stack = append(s.stack[:0], ix.root)
 	for len(s.stack) > 0 {
 		n := s.stack[len(s.stack)-1]
@@ -314,7 +343,11 @@ again:
 			continue
 		}
 		if !s.sift(n, &f) {
-			goto again
+			t.moved = true
+			if m := ix.instead(n); m != nil {
+				s.stack = append(s.stack, m)
+			}
+			continue
 		}
 		for i := range s.near {
 			c := &s.near[i]
@@ -324,7 +357,7 @@ again:
 			}
 		}
 	}
-	if ix.crossed.Load() == crossed {
+	if !ix.moved(&t) {
 		return dst
 	}
 	// What moved meanwhile may be there twice.
