@@ -48,7 +48,7 @@ func classOf(decimetres, millis uint32) uint8 {
 	return classes - 1
 }
 
-// Newyork is what lies between 40.60 and 40.90 degrees north, and 74.05 and 73.75 west, of
+// Newyork is what lies between 40.63 and 40.90 degrees north, and 74.03 and 73.77 west, of
 // the network "New York City" of the 9th DIMACS Implementation Challenge, which was made
 // of the TIGER/Line files of the US Census Bureau: both are in the public domain. It can be
 // made again: see [cut].
@@ -346,7 +346,7 @@ func cut(f files, box geohash.Box, to string) error {
 }
 
 // extractBox is what [cut] keeps.
-var extractBox = geohash.Box{South: 40.60, North: 40.90, West: -74.05, East: -73.75}
+var extractBox = geohash.Box{South: 40.63, North: 40.90, West: -74.03, East: -73.77}
 
 func extract(g *graph.Graph, times, lengths []uint32, box geohash.Box) ([]point, []edge, error) {
 	inside := func(u graph.NodeID) bool {

@@ -338,7 +338,7 @@ func drawJam(n *network, t trip, before, after, jam []graph.ArcID, captions [2]s
 		p = newPane(n, n.around(differ, jam), gap, top, width, 0)
 	}
 	var b strings.Builder
-	b.WriteString(text(gap, 30, "title", "%s: the jam (hatched), and the way around", t.name))
+	b.WriteString(text(gap, 30, "title", "The jam (hatched), and the way around it"))
 	for i, class := range []string{"old", "new"} {
 		fmt.Fprintf(&b, `<path class="%s" d="M%d %dh26"/>`+"\n", class, gap, 51+22*i)
 		b.WriteString(text(gap+34, float64(56+22*i), "ink", "%s", captions[i]))

@@ -28,7 +28,7 @@ var places = []place{
 	{"Yankee Stadium", 40.8296, -73.9262},
 	{"LaGuardia Airport", 40.7769, -73.8740},
 	{"Flushing", 40.7580, -73.8300},
-	{"Coney Island Avenue", 40.6100, -73.9630},
+	{"Bay Ridge", 40.6350, -74.0220},
 }
 
 // A trip is a question that the parts of the story ask again and again.

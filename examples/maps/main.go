@@ -193,7 +193,7 @@ func (s *story) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return s.claim(n.g.Nodes() > 40_000 && n.bytes < 700_000, "the extract is a large city in a small file")
+	return s.claim(n.g.Nodes() > 30_000 && n.bytes < 700_000, "the extract is a large city in a small file")
 }
 
 func (s *story) length(a graph.ArcID) uint32 { return s.n.decimetres[a] }
@@ -572,7 +572,7 @@ func (s *story) traffic(ctx context.Context) error {
 	path := q.AppendPath(nil)
 	s.say("%s shortcuts hang over the roads; the long trip takes %s min", num(ways.shortcuts()), eta(before))
 	s.say("        roads that   shortcuts    Update      the old way   the best way")
-	s.say("          changed     changed        ms       takes         takes     and is so far in the jam, km")
+	s.say("          changed     changed        ms       takes         takes     of which in the jam, km")
 	inJam := map[graph.ArcID]bool{}
 	for _, a := range s.jam {
 		inJam[a] = true
@@ -650,8 +650,8 @@ func (s *story) traffic(ctx context.Context) error {
 		return err
 	}
 	captions := [2]string{
-		fmt.Sprintf("the way on empty roads: %s min, in the jam %s", eta(before), eta(sum(s.jammed.Weight, path))),
-		fmt.Sprintf("the way around: %s min", eta(sum(s.jammed.Weight, around))),
+		fmt.Sprintf("%s on empty roads: %s min, in the jam %s", t.name, eta(before), eta(sum(s.jammed.Weight, path))),
+		fmt.Sprintf("around the jam: %s min", eta(sum(s.jammed.Weight, around))),
 	}
 	if err := s.draw("jam.svg", func() string { return drawJam(s.n, t, path, around, s.jam, captions) }); err != nil {
 		return err
