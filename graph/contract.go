@@ -26,6 +26,7 @@ type Hierarchy struct {
 	level     []uint32 // of each rank
 	up        [2]ladder
 	shortcuts int
+	free      bool // some arc costs nothing: a path may have loops to cut
 }
 
 // A ladder is the arcs from each rank to higher ones: forward ones, or those that lead
@@ -62,21 +63,22 @@ func Contract(ctx context.Context, g *Graph, weights []uint32, opts *Options) (*
 			return nil, err
 		}
 	}
-	c := newContraction(g, weights, o.MaxArcs)
+	c := newContraction(ctx, g, weights, o.MaxArcs)
 	if o.Order != nil {
-		for i, u := range o.Order {
-			if i&1023 == 0 && ctx.Err() != nil {
-				return nil, ctx.Err()
+		for _, u := range o.Order {
+			if err := c.simulate(u); err != nil {
+				return nil, err
 			}
-			c.simulate(u)
 			if err := c.contract(u); err != nil {
 				return nil, err
 			}
 		}
-	} else if err := c.run(ctx); err != nil {
+	} else if err := c.run(); err != nil {
 		return nil, err
 	}
-	return c.finish(), nil
+	h := c.finish()
+	h.free = slices.Contains(weights, 0)
+	return h, nil
 }
 
 // A link is an arc or a shortcut between nodes that are still there.
@@ -94,6 +96,8 @@ type links struct {
 
 // A contraction is a hierarchy that is being built.
 type contraction struct {
+	ctx     context.Context
+	steps   uint // searches for witnesses
 	g       *Graph
 	maxArcs int
 	side    [2][]links // out of each node, and into it
@@ -118,10 +122,10 @@ type reach struct{ epoch, dist, by uint32 }
 // A shortcut is one that the removal of a node needs.
 type shortcut struct{ from, to, weight, hops uint32 }
 
-func newContraction(g *Graph, weights []uint32, maxArcs int) *contraction {
+func newContraction(ctx context.Context, g *Graph, weights []uint32, maxArcs int) *contraction {
 	n := g.Nodes()
 	c := &contraction{
-		g: g, maxArcs: maxArcs, rank: make([]uint32, n), order: make([]uint32, 0, n), level: make([]uint32, n),
+		ctx: ctx, g: g, maxArcs: maxArcs, rank: make([]uint32, n), order: make([]uint32, 0, n), level: make([]uint32, n),
 		label: make([]reach, n), targets: make([]uint32, n), tried: none,
 	}
 	for u := range n {
@@ -161,31 +165,35 @@ func newContraction(g *Graph, weights []uint32, maxArcs int) *contraction {
 
 // run contracts all nodes in the order of their keys. A key is found again when the node
 // comes up, if a neighbour has gone meanwhile: keys rarely fall.
-func (c *contraction) run(ctx context.Context) error {
+func (c *contraction) run() error {
 	n := c.g.Nodes()
 	stale := make([]bool, n)
 	queue := make(heap, 0, n)
 	for u := range n {
-		if u&1023 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+		key, err := c.key(uint32(u))
+		if err != nil {
+			return err
 		}
-		queue.push(entry{c.key(uint32(u)), uint32(u)})
+		queue.push(entry{key, uint32(u)})
 	}
-	for count := 0; len(queue) > 0; count++ {
-		if count&255 == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
+	for len(queue) > 0 {
 		at := queue.pop()
 		u := at.node
 		if stale[u] {
 			stale[u] = false
-			if key := c.key(u); key > at.key && len(queue) > 0 && key > queue[0].key {
+			key, err := c.key(u)
+			if err != nil {
+				return err
+			}
+			if key > at.key && len(queue) > 0 && key > queue[0].key {
 				queue.push(entry{key, u})
 				continue
 			}
 		}
 		if c.tried != u {
-			c.simulate(u)
+			if err := c.simulate(u); err != nil {
+				return err
+			}
 		}
 		for i := range c.side {
 			for _, l := range c.side[i][u].all {
@@ -203,15 +211,17 @@ func (c *contraction) run(ctx context.Context) error {
 const wide = 1 << 12
 
 // key returns how late a node should go, in thousandths.
-func (c *contraction) key(u uint32) uint32 {
+func (c *contraction) key(u uint32) (uint32, error) {
 	in, out := &c.side[1][u], &c.side[0][u]
 	arcs := in.len() + out.len()
 	if pairs := in.len() * out.len(); pairs > wide {
-		return 1<<30 + uint32(min(pairs, 1<<30))
+		return 1<<30 + uint32(min(pairs, 1<<30-1)), nil
 	}
-	c.simulate(u)
+	if err := c.simulate(u); err != nil {
+		return 0, err
+	}
 	if arcs == 0 {
-		return 1000 * c.level[u]
+		return 1000 * c.level[u], nil
 	}
 	var hops, removed uint64
 	for _, s := range c.found {
@@ -225,15 +235,19 @@ func (c *contraction) key(u uint32) uint32 {
 		}
 	}
 	key := 1000*uint64(c.level[u]) + 1000*uint64(len(c.found))/uint64(arcs) + 1000*hops/removed
-	return uint32(min(key, 1<<30-1))
+	return uint32(min(key, 1<<30-1)), nil
 }
 
 func (l *links) len() int { return len(l.all) - l.gone }
 
 // simulate sets found to the shortcuts that the removal of u needs: from a neighbour to
 // another unless there is a way around u that is no longer, a witness. Too short a search
-// finds a shortcut too many, never one too few.
-func (c *contraction) simulate(u uint32) {
+// finds a shortcut too many, never one too few. It ends early when the context does, or
+// when there would be more than fit.
+func (c *contraction) simulate(u uint32) error {
+	if c.steps++; c.steps&255 == 1 && c.ctx.Err() != nil {
+		return c.ctx.Err()
+	}
 	c.found, c.tried = c.found[:0], u
 	out := c.side[0][u].all
 	for _, a := range c.side[1][u].all {
@@ -252,6 +266,12 @@ func (c *contraction) simulate(u uint32) {
 		if count == 0 {
 			continue
 		}
+		if c.steps++; c.steps&255 == 1 && c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		if len(c.found) > c.maxArcs {
+			return fmt.Errorf("%w: more than %d shortcuts instead of node %d, after %d of %d nodes", ErrTooDense, c.maxArcs, u, len(c.order), c.g.Nodes())
+		}
 		c.witness(a.node, u, farthest, count)
 		for _, b := range out {
 			if c.targets[b.node] != c.epoch {
@@ -263,6 +283,7 @@ func (c *contraction) simulate(u uint32) {
 			}
 		}
 	}
+	return nil
 }
 
 func (c *contraction) nextEpoch() {
@@ -567,6 +588,7 @@ func (q *HierarchyQuery) AppendPath(dst []ArcID) []ArcID {
 	if q.middle == none {
 		return dst
 	}
+	begin := len(dst)
 	// The way up is known from its end: so it goes on the stack as it comes.
 	for r := q.middle; q.labels[0][r].by != none; r = q.h.up[0].below(q.labels[0][r].by) {
 		q.stack = append(q.stack, q.h.up[0].arcs[q.labels[0][r].by])
@@ -575,6 +597,9 @@ func (q *HierarchyQuery) AppendPath(dst []ArcID) []ArcID {
 	for r := q.middle; q.labels[1][r].by != none; r = q.h.up[1].below(q.labels[1][r].by) {
 		q.stack = append(q.stack, q.h.up[1].arcs[q.labels[1][r].by])
 		dst = q.unpack(dst)
+	}
+	if q.h.free {
+		dst = dst[:begin+len(q.h.g.cutLoops(dst[begin:]))]
 	}
 	return dst
 }

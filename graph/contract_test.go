@@ -241,3 +241,32 @@ func BenchmarkContract(b *testing.B) {
 		run(fmt.Sprintf("side=%d", side), g, weights)
 	}
 }
+
+// A star whose middle goes first, by an order that somebody gives, ends when it is told to,
+// and when it is too large.
+func TestContractWrongOrder(t *testing.T) {
+	const leaves = 3000
+	b := NewBuilder(leaves + 1)
+	weights := make([]uint32, 2*leaves)
+	for u := range uint32(leaves) {
+		b.AddEdge(leaves, u)
+		weights[2*u], weights[2*u+1] = 1, 1
+	}
+	g, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	order := []NodeID{leaves}
+	for u := range uint32(leaves) {
+		order = append(order, u)
+	}
+	if _, err := Contract(context.Background(), g, weights, &Options{Order: order, MaxArcs: 10_000}); !errors.Is(err, ErrTooDense) {
+		t.Errorf("too many: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c := newContraction(ctx, g, weights, maxArcs)
+	cancel()
+	if err := c.simulate(leaves); !errors.Is(err, context.Canceled) {
+		t.Errorf("canceled: %v", err)
+	}
+}

@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -13,6 +14,7 @@ type Metric struct {
 	costs   book[cost]   // of the arcs of the hierarchy
 	vias    book[cost]   // of each arc: what its costs consist of
 	weights book[uint32] // of the arcs of the graph
+	free    bool         // some arc may cost nothing: a path may have loops to cut
 }
 
 // A cost is what an arc of the hierarchy costs from its tail up to its head, and down
@@ -36,7 +38,7 @@ func (t *Topology) Customize(weights []uint32) (*Metric, error) {
 	if err := t.g.checkWeights(weights); err != nil {
 		return nil, err
 	}
-	m := &Metric{t: t}
+	m := &Metric{t: t, free: slices.Contains(weights, 0)}
 	all := make([]uint32, len(weights))
 	copy(all, weights)
 	m.weights = newBook(all, weightBits)

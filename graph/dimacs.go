@@ -3,6 +3,7 @@ package graph
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -96,9 +97,11 @@ func ReadDIMACSWeights(gr io.Reader, g *Graph) ([]uint32, error) {
 // dimacs calls problem for the "p" line and record for each line that begins with tag.
 func dimacs(r io.Reader, tag string, fields int, problem, record func([]int64) error) error {
 	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 1<<16), 1<<16)
+	const longest = 1 << 16
+	lines.Buffer(make([]byte, longest), longest)
 	f := make([]int64, 0, 8)
-	for number := 1; lines.Scan(); number++ {
+	number := 1
+	for ; lines.Scan(); number++ {
 		line := lines.Bytes()
 		if len(line) == 0 || line[0] == 'c' {
 			continue
@@ -130,7 +133,12 @@ func dimacs(r io.Reader, tag string, fields int, problem, record func([]int64) e
 			return fmt.Errorf("%w: line %d: %w", ErrSyntax, number, err)
 		}
 	}
-	return lines.Err()
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return fmt.Errorf("%w: line %d is longer than %d bytes", ErrSyntax, number, longest)
+	} else if err != nil {
+		return err
+	}
+	return nil
 }
 
 // integers appends the decimal numbers in b, which stand between spaces.

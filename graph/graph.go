@@ -231,6 +231,12 @@ type vec struct{ x, y, z float64 }
 
 func unit(lat, lon float64) vec {
 	sa, ca := math.Sincos(lat * (math.Pi / 180))
+	if lat == 90 || lat == -90 {
+		ca = 0 // so that all longitudes of a pole are one point
+	}
+	if lon == 180 {
+		lon = -180 // and both ends of the map
+	}
 	so, co := math.Sincos(lon * (math.Pi / 180))
 	return vec{ca * co, ca * so, sa}
 }

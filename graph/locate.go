@@ -149,8 +149,9 @@ type openBox struct{ level, index int32 }
 
 // Node returns the node nearest to a place in degrees, and how many metres it is away. Of
 // several it is the lowest. Keep says which nodes count; nil is all. It wraps [ErrInvalid]
-// in its error for a place out of range, and [ErrNotFound] if no node counts. It takes
-// some microseconds.
+// in its error for a place out of range, and [ErrNotFound] if no node counts. Near the
+// network it takes some microseconds; from the other side of the Earth, where all is
+// about as far, it looks at most of it.
 func (l *Locator) Node(lat, lon float64, keep func(NodeID) bool) (u NodeID, metres float64, err error) {
 	p, err := l.place(lat, lon)
 	if err != nil {

@@ -199,6 +199,7 @@ func (q *Query) AppendPath(dst []ArcID) []ArcID {
 	if q.prefix != none {
 		dst = append(dst, q.prefix)
 	}
+	begin := len(dst)
 	// From the middle down to the start, then played backwards.
 	m, todo := q.m, q.todo[:0]
 	for d := q.middle; ; {
@@ -220,6 +221,9 @@ func (q *Query) AppendPath(dst []ArcID) []ArcID {
 		d = below
 	}
 	q.todo = todo
+	if m.free {
+		dst = dst[:begin+len(t.g.cutLoops(dst[begin:]))]
+	}
 	if q.suffix != none {
 		dst = append(dst, q.suffix)
 	}
@@ -365,4 +369,30 @@ func (q *Query) DistanceBetween(from, to Point) (uint32, error) {
 	}
 	q.best = uint32(sum)
 	return q.best, nil
+}
+
+// cutLoops takes out of a path what leads back to a node that it has passed, as arcs that
+// cost nothing may, and returns what is left of it, in the same place.
+func (g *Graph) cutLoops(path []ArcID) []ArcID {
+	if len(path) == 0 {
+		return path
+	}
+	// How many arcs are before each node.
+	at := make(map[NodeID]int, len(path)+1)
+	at[g.tail[path[0]]] = 0
+	kept := path[:0]
+	for _, a := range path {
+		before, again := at[g.head[a]]
+		if !again {
+			kept = append(kept, a)
+			at[g.head[a]] = len(kept)
+			continue
+		}
+		for _, b := range kept[before:] {
+			delete(at, g.head[b])
+		}
+		kept = kept[:before]
+		at[g.head[a]] = before
+	}
+	return kept
 }

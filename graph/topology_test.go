@@ -50,7 +50,12 @@ func randomWeight(rng *splitmix) uint32 {
 // checkPath tells whether path leads from s to t and is as long as said.
 func checkPath(g *Graph, weight func(ArcID) uint32, s, t NodeID, distance uint32, path []ArcID) error {
 	at, sum := s, uint64(0)
+	passed := map[NodeID]bool{}
 	for _, a := range path {
+		if passed[at] {
+			return fmt.Errorf("the path comes to %d again: %v", at, path)
+		}
+		passed[at] = true
 		if g.Tail(a) != at {
 			return fmt.Errorf("arc %d leaves %d, the path is at %d: %v", a, g.Tail(a), at, path)
 		}
@@ -58,6 +63,8 @@ func checkPath(g *Graph, weight func(ArcID) uint32, s, t NodeID, distance uint32
 		sum += uint64(weight(a))
 	}
 	switch {
+	case len(path) > 0 && passed[at]:
+		return fmt.Errorf("the path comes to %d again: %v", at, path)
 	case distance == Inf && len(path) > 0:
 		return fmt.Errorf("a path where there is none: %v", path)
 	case distance < Inf && (at != t || sum != uint64(distance)):

@@ -75,7 +75,10 @@ func (u *update) run(old *Metric, changes []Change) *Metric {
 	for _, c := range changes {
 		*u.weights.at(c.Arc) = c.Weight
 	}
-	m := &Metric{t: t, weights: u.weights.book}
+	m := &Metric{t: t, weights: u.weights.book, free: old.free}
+	for _, c := range changes {
+		m.free = m.free || c.Weight == 0
+	}
 	if t.guess(changes) > limit {
 		m.customize()
 		return m
