@@ -3,6 +3,8 @@ package main
 import (
 	"sync"
 	"time"
+
+	"github.com/ashlar-go/ashlar/ratelimit"
 )
 
 // Buckets are what a limiter node keeps for balancers that decide on their own for a
@@ -112,6 +114,8 @@ func (b *buckets) take(now time.Time, key, holder string, number uint64, held, b
 	l.tokens = max(0, min(held, l.tokens-back))
 	free := int(max(0, k.level) / b.every)
 	switch {
+	case need > b.burst:
+		g.retry = ratelimit.Never
 	case need <= free:
 		g.tokens = max(need, min(want, free/(2*max(2, len(k.leases)))))
 		k.level -= time.Duration(g.tokens) * b.every
@@ -134,7 +138,7 @@ func (b *buckets) spend(now time.Time, key, holder string, number uint64, n int)
 	k := b.openLocked(now, key)
 	if number > k.numbers[holder] {
 		k.numbers[holder] = number
-		k.level -= time.Duration(n) * b.every
+		k.level = max(k.level, -hundredYears) - time.Duration(n)*b.every
 	}
 	return k.level
 }

@@ -64,33 +64,38 @@ func newGuard() (*guard, error) {
 	return g, err
 }
 
-// rules returns the limits that a request has to meet. A limit of a service is for all
-// who use it, that of search for each user.
-func (g *guard) rules(user, address, service string) []ratelimit.Rule {
+// rules returns the limits that a request has to meet, and their names. The limit of a
+// service is for all who use it together, that of the search for each of them.
+func (g *guard) rules(user, address, service string) (rules []ratelimit.Rule, names []string) {
 	all := ratelimit.Rule{Limiter: g.services[service], Key: ""}
 	if service == "search" {
-		all.Key = user
+		all.Key = user + " " + address
+		if user != "" {
+			all.Key = user
+		}
 	}
 	if user == "" {
-		return []ratelimit.Rule{{Limiter: g.anonymous, Key: address}, all}
+		return []ratelimit.Rule{{Limiter: g.anonymous, Key: address}, all}, []string{"visitors", service}
 	}
-	return []ratelimit.Rule{{Limiter: g.user, Key: user}, {Limiter: g.address, Key: address}, all}
+	return []ratelimit.Rule{{Limiter: g.user, Key: user}, {Limiter: g.address, Key: address}, all}, []string{"user", "address", service}
 }
 
 // rateLimit is the interface of a rate limiter: who asks, from where, for what, and when.
-// It tells whether the request is to be refused, and more: what to say to who sent it. It
-// counts with all limits or with none.
-func (g *guard) rateLimit(user, address, service string, t time.Time) (refuse bool, d ratelimit.Decision) {
+// It tells whether the request is to be refused, and more: by which limit, and what to say
+// to who sent it. It counts with all limits or with none.
+func (g *guard) rateLimit(user, address, service string, t time.Time) (refuse bool, d ratelimit.Decision, by string) {
 	g.clock.set(t)
-	d, _ = ratelimit.AllowAll(1, g.rules(user, address, service)...)
-	return !d.OK, d
+	rules, names := g.rules(user, address, service)
+	d, i := ratelimit.AllowAll(1, rules...)
+	return !d.OK, d, names[i]
 }
 
 // oneByOne is how it is often written: limit after limit, and what the first ones have
 // counted stays counted when a later one refuses.
 func (g *guard) oneByOne(user, address, service string, t time.Time) (refuse bool) {
 	g.clock.set(t)
-	for _, r := range g.rules(user, address, service) {
+	rules, _ := g.rules(user, address, service)
+	for _, r := range rules {
 		if !r.Limiter.Allow(r.Key) {
 			return true
 		}
@@ -214,7 +219,7 @@ func visitsPassAll(visits []visit) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if refuse, _ := g.rateLimit(v.user, address, "shop", epoch); !refuse {
+		if refuse, _, _ := g.rateLimit(v.user, address, "shop", epoch); !refuse {
 			pass++
 		}
 	}

@@ -43,7 +43,7 @@ import (
 )
 
 // usual is how many requests each way to decide is measured with.
-const usual = 2000
+const usual = 3000
 
 // A config is what the flags say.
 type config struct {
@@ -174,8 +174,8 @@ func (s *story) ask(ctx context.Context) error {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		refuse, d := g.rateLimit(r.Header.Get("X-User"), address, strings.TrimPrefix(r.URL.Path, "/"), epoch)
-		httplimit.SetHeaders(w.Header(), d, "default", time.Minute)
+		refuse, d, by := g.rateLimit(r.Header.Get("X-User"), address, strings.TrimPrefix(r.URL.Path, "/"), epoch)
+		httplimit.SetHeaders(w.Header(), d, by, time.Minute)
 		if refuse {
 			http.Error(w, "too many requests", http.StatusTooManyRequests)
 		}
@@ -235,7 +235,7 @@ func (s *story) ask(ctx context.Context) error {
 			if i == 0 {
 				refuse = g.oneByOne("ann", "203.0.113.9", "search", epoch)
 			} else {
-				refuse, _ = g.rateLimit("ann", "203.0.113.9", "search", epoch)
+				refuse, _, _ = g.rateLimit("ann", "203.0.113.9", "search", epoch)
 			}
 			if !refuse {
 				found++
@@ -478,7 +478,7 @@ const patience = 20 * time.Second
 func (s *story) setting(mode string) setting {
 	return setting{
 		Mode: mode, Policy: quota, Fail: failClosed, Timeout: patience,
-		Share: 10, Keep: 20 * time.Second, Pending: 5, Flush: 50 * time.Millisecond,
+		Share: 10, Keep: 10 * time.Minute, Pending: 5, Flush: 50 * time.Millisecond,
 	}
 }
 
@@ -626,7 +626,7 @@ func (s *story) shared(ctx context.Context) error {
 // the other.
 func (s *story) crowd() (list []request) {
 	r := rand.New(rand.NewPCG(12, 12))
-	zipf := rand.NewZipf(r, 1.4, 1, 199)
+	zipf := rand.NewZipf(r, 1.7, 1, 199)
 	for i := range s.n {
 		list = append(list, request{i % balancers, fmt.Sprint("user ", zipf.Uint64())})
 	}

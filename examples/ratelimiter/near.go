@@ -19,29 +19,41 @@ type near[T any] struct {
 	keys map[string]*T
 }
 
-// most is how many keys are remembered: above that all are looked at, and what is old is
-// forgotten.
-const most = 10_000
+// Most is how many keys are remembered. When there are as many, a new one takes the place
+// of one that is old, if a few looks find one: somebody with many keys must not cost more
+// memory than that, nor time.
+const (
+	most  = 10_000
+	looks = 8
+)
 
-// of returns what there is for a key, or a new one.
+// of returns what there is for a key, or a new one, or nil if there is no room.
 func (m *near[T]) of(key string, old func(*T) bool) *T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := m.keys[key]
-	if v == nil {
-		if len(m.keys) >= most {
-			for k, v := range m.keys {
-				if old(v) {
-					delete(m.keys, k)
-				}
+	if v != nil {
+		return v
+	}
+	if len(m.keys) >= most {
+		n := 0
+		for k, v := range m.keys { // they begin anywhere
+			if old(v) {
+				delete(m.keys, k)
+			}
+			if n++; n == looks {
+				break
 			}
 		}
-		if m.keys == nil {
-			m.keys = map[string]*T{}
+		if len(m.keys) >= most {
+			return nil
 		}
-		v = new(T)
-		m.keys[key] = v
 	}
+	if m.keys == nil {
+		m.keys = map[string]*T{}
+	}
+	v = new(T)
+	m.keys[key] = v
 	return v
 }
 
@@ -73,12 +85,15 @@ type refusal struct {
 }
 
 func (c *denyCache) Check(ctx context.Context, key string, n int) (ratelimit.Decision, error) {
-	now := time.Now()
+	now := c.now()
 	f := c.refused.of(key, func(f *refusal) bool {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		return !now.Before(f.until)
 	})
+	if f == nil {
+		return c.remote.Check(ctx, key, n)
+	}
 	f.mu.Lock()
 	left, d := f.until.Sub(now), f.d
 	f.mu.Unlock()
@@ -130,11 +145,14 @@ func (l *leases) Check(ctx context.Context, key string, n int) (ratelimit.Decisi
 	h := l.keys.of(key, func(h *held) bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return time.Now().After(h.until.Add(l.keep))
+		return l.now().After(h.until.Add(l.keep))
 	})
+	if h == nil {
+		return l.checkBucket(ctx, key, l.holder, n)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
+	now := l.now()
 	if !now.Before(h.until) {
 		h.tokens = 0 // the node has forgotten them
 	}
@@ -148,7 +166,9 @@ func (l *leases) Check(ctx context.Context, key string, n int) (ratelimit.Decisi
 		if err != nil {
 			return l.instead(key, n), nil
 		}
-		h.refused = time.Now().Add(g.retry)
+		if n == 1 {
+			h.refused = l.now().Add(g.retry)
+		}
 		if h.tokens < n {
 			d.RetryAfter, d.ResetAfter = g.retry, l.spec.Period
 			return d, nil
@@ -165,14 +185,14 @@ func (l *leases) Check(ctx context.Context, key string, n int) (ratelimit.Decisi
 // go at different speeds.
 func (l *leases) takeLocked(ctx context.Context, key string, h *held, back, need int) (g grant, err error) {
 	h.number++
-	began := time.Now()
+	began := l.now()
 	answer, err := l.ask(ctx, key, fmt.Sprintf("take\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d",
 		url.QueryEscape(key), url.QueryEscape(l.holder), h.number, h.tokens, back, need, l.share, l.keep))
 	if err != nil {
 		return g, err
 	}
 	f := fields{list: answer}
-	g = grant{tokens: int(f.number()), level: int(f.number()), retry: time.Duration(f.number())}
+	g = grant{tokens: int(f.number()), level: int(f.number()), retry: parseDuration(f.next())}
 	if f.err != nil {
 		return g, f.err
 	}
@@ -196,7 +216,7 @@ func (l *leases) giveBack(ctx context.Context) {
 		l.keys.each(func(key string, h *held) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
-			if left := time.Until(h.until); h.tokens > 0 && left > 0 && left < l.keep/2 {
+			if left := h.until.Sub(l.now()); h.tokens > 0 && left > 0 && left < l.keep/2 {
 				l.returnLocked(ctx, key, h)
 			}
 		})
@@ -216,7 +236,7 @@ func (l *leases) holds() (n int) {
 	l.keys.each(func(_ string, h *held) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if time.Now().Before(h.until) {
+		if l.now().Before(h.until) {
 			n += h.tokens
 		}
 	})
@@ -230,7 +250,7 @@ func (l *leases) close() error {
 	l.keys.each(func(key string, h *held) {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		if h.tokens > 0 && time.Now().Before(h.until) {
+		if h.tokens > 0 && l.now().Before(h.until) {
 			l.returnLocked(context.Background(), key, h)
 		}
 	})
@@ -273,8 +293,11 @@ func (w *writeBack) Check(ctx context.Context, key string, n int) (ratelimit.Dec
 	c := w.keys.of(key, func(c *counted) bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return c.sent+c.since == 0 && time.Since(c.at) > w.spec.Period
+		return c.sent+c.since == 0 && w.now().Sub(c.at) > w.spec.Period
 	})
+	if c == nil {
+		return w.checkBucket(ctx, key, w.holder, n)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.known || c.sent+c.since+n > w.pending {
@@ -287,7 +310,7 @@ func (w *writeBack) Check(ctx context.Context, key string, n int) (ratelimit.Dec
 	if burst == 0 {
 		burst = w.spec.Count
 	}
-	level := min(c.level+time.Since(c.at), time.Duration(burst)*every) - time.Duration(c.sent+c.since)*every
+	level := min(c.level+w.now().Sub(c.at), time.Duration(burst)*every) - time.Duration(c.sent+c.since)*every
 	d := ratelimit.Decision{Limit: burst}
 	if need := time.Duration(n) * every; level >= need && n <= w.pending {
 		c.since += n
@@ -313,7 +336,7 @@ func (w *writeBack) tellLocked(ctx context.Context, key string, c *counted) erro
 		if err != nil {
 			return err
 		}
-		c.level, c.at, c.known = parseDuration(answer[0]), time.Now(), true
+		c.level, c.at, c.known = parseDuration(answer[0]), w.now(), true
 		c.sent = 0
 		if c.since == 0 {
 			return nil

@@ -23,7 +23,7 @@ import (
 //
 //	check  key  n                                            →  ok or no, limit, remaining, ns to retry, ns to reset
 //	take   key  holder  number  held  back  need  want  ns   →  tokens, tokens left, ns to retry
-//	spend  key  holder  number  n                            →  ns that the level took to come in
+//	spend  key  holder  number  n, up to the burst           →  ns that the level took to come in
 //	policy JSON                                              →  ok: all that was known is forgotten
 //	save                                                     →  a snapshot, in hexadecimal digits
 //	load   snapshot                                          →  ok
@@ -47,8 +47,8 @@ func newNode(s policySpec, now func() time.Time) (*node, error) {
 
 // begin forgets everything.
 func (n *node) begin(s policySpec) error {
-	if s.Count < 1 || s.Period/time.Duration(s.Count) < 1 {
-		return fmt.Errorf("a limit of %d in %v", s.Count, s.Period)
+	if s.Count < 1 || s.Period/time.Duration(s.Count) < 1 || s.Burst < 0 || float64(s.Burst)/float64(s.Count)*float64(s.Period) > float64(hundredYears) {
+		return fmt.Errorf("a limit of %d in %v, and %d at once", s.Count, s.Period, s.Burst)
 	}
 	l, err := s.limiter(1, n.now)
 	if err != nil {
@@ -143,6 +143,9 @@ func (n *node) answer(dst []byte, question string) ([]byte, error) {
 		if f.end(); f.err != nil {
 			return dst, f.err
 		}
+		if count > int64(buckets.burst) {
+			return dst, fmt.Errorf("%d at once, of %d", count, buckets.burst)
+		}
 		return strconv.AppendInt(dst, int64(buckets.spend(n.now(), key, holder, uint64(number), int(count))), 10), nil
 	case "policy":
 		var s policySpec
@@ -198,10 +201,12 @@ func (f *fields) text() string {
 	return s
 }
 
+const hundredYears = 100 * 365 * 24 * time.Hour
+
 // number is from 0 to what is a hundred years in nanoseconds.
 func (f *fields) number() int64 {
 	n, err := strconv.ParseInt(f.next(), 10, 64)
-	if err == nil && (n < 0 || n > int64(100*365*24*time.Hour)) {
+	if err == nil && (n < 0 || n > int64(hundredYears)) {
 		err = fmt.Errorf("%d is out of range", n)
 	}
 	if err != nil && f.err == nil {

@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 // TestRun runs the whole example, whose claims are its own assertions, and checks that
 // README.md shows this output, but for times.
 func TestRun(t *testing.T) {
+	t.Parallel()
 	n := usual
 	if slow {
 		n = 1000

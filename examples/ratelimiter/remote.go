@@ -38,15 +38,17 @@ type remote struct {
 	ring    *ring.Ring
 	nodes   map[string]*link
 	share   *ratelimit.Limiter
+	now     func() time.Time // for what is remembered of answers
 
 	calls   atomic.Int64 // questions to nodes
 	without atomic.Int64 // decisions that no node made
+	once    atomic.Int64 // names of those who hold nothing
 }
 
 // newRemote returns a client for nodes, by name and address. Balancers is how many share
 // the limit when a node is away.
 func newRemote(s policySpec, nodes map[string]string, fail string, balancers int, timeout time.Duration) (*remote, error) {
-	r := &remote{spec: s, fail: fail, timeout: timeout, pause: 100 * time.Millisecond, nodes: map[string]*link{}}
+	r := &remote{spec: s, fail: fail, timeout: timeout, pause: 100 * time.Millisecond, now: time.Now, nodes: map[string]*link{}}
 	var err error
 	if r.ring, err = ring.New(nil); err != nil {
 		return nil, err
@@ -123,6 +125,19 @@ func (r *remote) Check(ctx context.Context, key string, n int) (ratelimit.Decisi
 	d := ratelimit.Decision{OK: answer[0] == "ok", Limit: int(f.number()), Remaining: int(f.number())}
 	d.RetryAfter, d.ResetAfter = parseDuration(f.next()), parseDuration(f.next())
 	return d, f.err
+}
+
+// checkBucket is Check where a bucket has the count: tokens that are taken are spent at
+// once.
+func (r *remote) checkBucket(ctx context.Context, key, holder string, n int) (ratelimit.Decision, error) {
+	holder += fmt.Sprint(" once ", r.once.Add(1))
+	answer, err := r.ask(ctx, key, fmt.Sprintf("take\t%s\t%s\t1\t0\t0\t%d\t0\t1", url.QueryEscape(key), url.QueryEscape(holder), n))
+	if err != nil {
+		return r.instead(key, n), nil
+	}
+	f := fields{list: answer}
+	got, left, retry := int(f.number()), int(f.number()), parseDuration(f.next())
+	return ratelimit.Decision{OK: got >= n, Limit: r.spec.Count, Remaining: left, RetryAfter: retry, ResetAfter: r.spec.Period}, f.err
 }
 
 // parseDuration reads what may be ratelimit.Never, which is longer than f.number takes.

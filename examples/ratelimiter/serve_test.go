@@ -16,6 +16,7 @@ import (
 // TestPage uses the live page as a visitor would: sends bursts by several policies, kills
 // the limiter that counts them, and chooses what happens then.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	b := browser.Start(t)
 	// Of a limit of a day nothing comes in meanwhile: what passes depends on no clock. The
 	// pictures are of the usual one.

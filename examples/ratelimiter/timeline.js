@@ -5,7 +5,7 @@ const sheet = new CSSStyleSheet();
 sheet.replaceSync(`
 #burst { margin: .5rem 0 .9rem; }
 #set p { margin: 0 0 .7rem; }
-.said { min-height: 1.5em; }
+.said + h2 { margin-top: 1rem; }
 #set select { width: 100%; font: inherit; padding: .35rem .4rem; }
 #timeline .yes { stroke: var(--accent); stroke-width: 1.2; fill: none; }
 #timeline .no { stroke: var(--fill); stroke-width: 1.2; fill: none; }
