@@ -1,4 +1,4 @@
-//go:build engines && osm
+//go:build engines
 
 package main
 
