@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -127,7 +128,12 @@ func NewPart(ctx context.Context, g *graph.Graph, weights []uint32, pl *Placemen
 	if err != nil {
 		return nil, err
 	}
-	return p, p.set(m, p.cuts, 1)
+	// Versions begin anywhere, so that a part that was started again has none that a router
+	// knows of the one before.
+	if err := p.set(m, p.cuts, 1+rand.Uint64()>>1); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // set makes a metric the part's state.

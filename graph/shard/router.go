@@ -142,6 +142,9 @@ func (r *Router) chart(part int, o *Overlay) (*roads, error) {
 // tells the routers, or each router asks from time to time with version 0, which no part
 // has.
 func (r *Router) Refresh(ctx context.Context, part int, version uint64) error {
+	if part < 0 || part >= len(r.peers) {
+		return fmt.Errorf("%w: part %d of %d", graph.ErrInvalid, part, len(r.peers))
+	}
 	r.reading[part].Lock()
 	defer r.reading[part].Unlock()
 	if r.maps[part].Load().version == version {

@@ -8,6 +8,7 @@ import (
 	"net/rpc"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/ashlar-go/ashlar/graph"
 )
@@ -21,7 +22,7 @@ func Serve(ctx context.Context, l net.Listener, p *Part) error {
 	}
 	var mu sync.Mutex
 	conns, ended := map[net.Conn]struct{}{}, false
-	stop := context.AfterFunc(ctx, func() {
+	end := func() {
 		_ = l.Close()
 		mu.Lock()
 		defer mu.Unlock()
@@ -29,10 +30,12 @@ func Serve(ctx context.Context, l net.Listener, p *Part) error {
 		for c := range conns {
 			_ = c.Close()
 		}
-	})
+	}
+	stop := context.AfterFunc(ctx, end)
 	defer stop()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer end()
 	for {
 		c, err := l.Accept()
 		if ctx.Err() != nil {
@@ -97,7 +100,8 @@ func (s *service) Update(changes []graph.Change, reply *uint64) error {
 }
 
 // A Client is a part in another process. It keeps one connection, and makes another when
-// that is lost: the request that found it lost fails. It is safe for concurrent use by
+// that is lost: the request that found it lost fails. A connection on which nothing can be
+// sent for ten seconds is lost; a request ends with its context. It is safe for concurrent use by
 // multiple goroutines.
 type Client struct {
 	address string
@@ -122,17 +126,38 @@ func (c *Client) Close() error {
 
 func (c *Client) conn(ctx context.Context) (*rpc.Client, error) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.c != nil {
-		return c.c, nil
+	have := c.c
+	c.mu.Unlock()
+	if have != nil {
+		return have, nil
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", c.address)
 	if err != nil {
 		return nil, err
 	}
-	c.c = rpc.NewClient(conn)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.c != nil { // another request was quicker
+		_ = conn.Close()
+		return c.c, nil
+	}
+	c.c = rpc.NewClient(patient{conn})
 	return c.c, nil
+}
+
+// stuck is how long the network may take nothing of what is written before a connection
+// counts as lost.
+const stuck = 10 * time.Second
+
+// A patient is a connection whose writes end.
+type patient struct{ net.Conn }
+
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.SetWriteDeadline(time.Now().Add(stuck)); err != nil {
+		return 0, err
+	}
+	return p.Conn.Write(b)
 }
 
 // call sends a request and waits for its reply or the end of ctx.
@@ -142,11 +167,14 @@ func call[R any](ctx context.Context, c *Client, method string, args any) (*R, e
 		return nil, err
 	}
 	reply := new(R)
-	pending := conn.Go("Part."+method, args, reply, make(chan *rpc.Call, 1))
+	done := make(chan *rpc.Call, 1)
+	// To send may take as long as the network does, whatever ctx says.
+	go conn.Go("Part."+method, args, reply, done)
+	var pending *rpc.Call
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err() // what comes later goes to a reply that nobody has
-	case <-pending.Done:
+	case pending = <-done:
 	}
 	var remote rpc.ServerError
 	switch err := pending.Error; {

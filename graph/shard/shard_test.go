@@ -555,10 +555,93 @@ func TestProcesses(t *testing.T) {
 	if _, err := clients[0].Ask(t.Context(), Question{Start: targets[0], HasStart: true}); !errors.Is(err, ErrForeign) {
 		t.Errorf("a node of another part: %v", err)
 	}
+	if err := router.Refresh(t.Context(), n, 0); !errors.Is(err, graph.ErrInvalid) {
+		t.Errorf("a part that is none: %v", err)
+	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := clients[0].Overlay(ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+// A part that was started again with other weights is not taken for the one before.
+func TestStartedAgain(t *testing.T) {
+	g, weights, err := network("20")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pl, err := Place(g, 2, 35)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, peers := parts(t, g, weights, pl)
+	router, err := NewRouter(t.Context(), pl, peers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a := range weights {
+		if pl.Part(g.Tail(graph.ArcID(a))) == 1 {
+			weights[a] = 1 + weights[a]*7%1000
+		}
+	}
+	if peers[1], err = NewPart(t.Context(), g, weights, pl, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	compare(t, g, weights, router, pick(r, 20, g.Nodes()), pick(r, 20, g.Nodes()), true)
+}
+
+// A peer that takes connections and never reads cannot keep a request beyond its context.
+func TestPeerThatHangs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			if _, err := l.Accept(); err != nil {
+				return
+			}
+		}
+	}()
+	c := NewClient(l.Addr().String())
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Update(ctx, make([]graph.Change, 2_000_000)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("more than fits into buffers: %v", err)
+	}
+	again, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := c.Overlay(again); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a request behind it: %v", err)
+	}
+}
+
+// A server whose listener fails closes its connections, and returns.
+func TestListenerFails(t *testing.T) {
+	g, weights := odd(t, 5)
+	pl, err := Place(g, 1, 20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, _ := parts(t, g, weights, pl)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- Serve(t.Context(), listener, l[0]) }()
+	c := NewClient(listener.Addr().String())
+	defer c.Close()
+	if _, err := c.Overlay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_ = listener.Close()
+	if err := <-served; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("it returns %v", err)
 	}
 }
 
