@@ -29,7 +29,8 @@
 //
 // Relations of the type restriction become turns of the graph, which count after
 // [graph.Graph.Expand]: no_… forbids one, only_… all others from there; several relations
-// with the same way are all kept, as are several ways in one relation. Those over a way
+// with the same way are all kept, as are several ways in one relation. A way that goes on
+// through the node is restricted from both sides. Those over a way
 // (instead of a node), conditional ones, and those that cannot be matched to the roads
 // are left out and counted in [Network.Skipped].
 //

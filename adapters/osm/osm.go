@@ -55,16 +55,17 @@ type Skipped struct {
 	Unconnected  int // nodes left out by Options.Connected
 }
 
-// ReadXML reads OpenStreetMap XML, twice. The error wraps [ErrCorrupt] with a line number
-// for what is not that, [ErrEmpty] for input without roads, what r returned, or ctx.Err()
+// ReadXML reads OpenStreetMap XML, twice. The error wraps [ErrCorrupt] for what is not that,
+// with a line number where an object is malformed, [ErrEmpty] for input without roads, what r returned, or ctx.Err()
 // when ctx ended.
 func ReadXML(ctx context.Context, r io.ReadSeeker, opts *Options) (*Network, error) {
 	return read(ctx, r, opts, scanXML)
 }
 
 // ReadPBF reads OpenStreetMap's binary format, twice. The errors are those of [ReadXML],
-// and ErrUnsupported for a compression that is not zlib, or history files. It never takes
-// more memory than 64 MB beside the roads.
+// and [ErrUnsupported] for a compression that is not zlib, or history files. Beside the
+// roads it takes memory for one block, which the format limits to 32 MB packed and as much
+// unpacked, and for a table of its strings.
 func ReadPBF(ctx context.Context, r io.ReadSeeker, opts *Options) (*Network, error) {
 	return read(ctx, r, opts, scanPBF)
 }
@@ -112,7 +113,7 @@ func read(ctx context.Context, r io.ReadSeeker, opts *Options, scan func(context
 	if err := scan(ctx, r, true, rd.second); err != nil {
 		return nil, err
 	}
-	return rd.build(o.Connected)
+	return rd.build(ctx, o.Connected)
 }
 
 // first notes ways and restrictions.
@@ -165,7 +166,7 @@ type arc struct {
 	millis, dm uint32
 }
 
-func (rd *reader) build(connected bool) (*Network, error) {
+func (rd *reader) build(ctx context.Context, connected bool) (*Network, error) {
 	var arcs []arc
 	for i := range rd.ways {
 		arcs = rd.addWay(arcs, i)
@@ -215,6 +216,9 @@ func (rd *reader) build(connected bool) (*Network, error) {
 	}
 	restricted := false
 	for i := range rd.rules {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		restricted = rd.restrict(b, g, number, &rd.rules[i]) || restricted
 	}
 	if restricted {
@@ -296,6 +300,10 @@ func (rd *reader) largest(arcs []arc, keep []bool) error {
 	return nil
 }
 
+// maxTurns is how many pairs of arcs a node may have for a restriction to be looked at: no
+// crossing has a hundred.
+const maxTurns = 1 << 12
+
 // restrict makes turns of a restriction, and reports whether it made any.
 func (rd *reader) restrict(b *graph.Builder, g *graph.Graph, number []uint32, rel *object) bool {
 	rule, conditional := rd.rule(rel.tags)
@@ -328,6 +336,10 @@ func (rd *reader) restrict(b *graph.Builder, g *graph.Graph, number []uint32, re
 	}
 	only := strings.HasPrefix(rule, "only_")
 	if via == none || !only && !strings.HasPrefix(rule, "no_") {
+		rd.net.Skipped.Unmatched++
+		return false
+	}
+	if len(g.In(via))*len(g.Out(via)) > maxTurns {
 		rd.net.Skipped.Unmatched++
 		return false
 	}

@@ -13,6 +13,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -432,13 +433,72 @@ type pbfWriter = pbf
 func TestClaims(t *testing.T) {
 	head := intField(bytesField(nil, 1, []byte("OSMHeader")), 3, maxBlob)
 	b := append(binary.BigEndian.AppendUint32(nil, uint32(len(head))), head...)
-	allocated := testing.AllocsPerRun(1, func() {
+	if n := allocated(func() {
 		if _, err := ReadPBF(context.Background(), bytes.NewReader(b), nil); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("a blob that is not there: %v", err)
 		}
-	})
-	if allocated > 100 {
-		t.Errorf("%v allocations", allocated)
+	}); n > 1<<20 {
+		t.Errorf("%d bytes for a blob that is not there", n)
+	}
+}
+
+// allocated returns how many bytes f allocates.
+func allocated(f func()) uint64 {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return after.TotalAlloc - before.TotalAlloc
+}
+
+// Short files whose objects share long strings, or have very many, are refused or take
+// memory by their size.
+func TestBombs(t *testing.T) {
+	read := func(objects ...object) (n uint64, err error) {
+		b := toPBF(objects, true, false)
+		n = allocated(func() { _, err = ReadPBF(context.Background(), bytes.NewReader(b), nil) })
+		return n, err
+	}
+	long := strings.Repeat("x", 1<<20)
+	if n, err := read(aRoad(1, []int64{1, 2}, "highway", "primary", "name", long)); !errors.Is(err, ErrCorrupt) || n > 64<<20 {
+		t.Errorf("a name of a megabyte: %d bytes, %v", n, err)
+	}
+	name := strings.Repeat("x", maxText)
+	var ways []object
+	for i := range int64(7) {
+		ways = append(ways, aRoad(i, []int64{1, 2}, "highway", "primary", "name", name))
+	}
+	if n, err := read(append([]object{node(1, 0, 0), node(2, 0, 1)}, ways...)...); err != nil || n > 64<<20 {
+		t.Errorf("names that are shared: %d bytes, %v", n, err)
+	}
+	var members []member
+	for range 10_000 {
+		members = append(members, member{aWay, 1, name})
+	}
+	if n, err := read(node(1, 0, 0), node(2, 0, 1), aRoad(1, []int64{1, 2}, "highway", "primary"), relation(1, members)); err != nil || n > 64<<20 {
+		t.Errorf("roles that are shared: %d bytes, %v", n, err)
+	}
+	many := object{kind: aNode, id: 1, tags: Tags{}}
+	for i := range maxTags + 1 {
+		many.tags[fmt.Sprint(i)] = ""
+	}
+	if _, err := read(many); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("too many tags: %v", err)
+	}
+	// A hub at which a relation would make millions of turns.
+	objects := []object{node(1, 0, 0)}
+	var from []member
+	for i := int64(2); i < 3000; i++ {
+		objects = append(objects, node(i, 0, float64(i)*1e-4))
+	}
+	for i := int64(2); i < 3000; i++ {
+		objects = append(objects, aRoad(i, []int64{1, i}, "highway", "primary"))
+		from = append(from, member{aWay, i, "from"})
+	}
+	objects = append(objects, relation(1, append(from, member{aNode, 1, "via"}, member{aWay, 2, "to"}), "restriction", "only_straight_on"))
+	hub, err := ReadXML(context.Background(), bytes.NewReader(toXML(objects)), nil)
+	if err != nil || len(hub.Graph.Turns()) > 0 || hub.Skipped.Unmatched != 1 {
+		t.Errorf("a hub: %v, %+v", err, hub.Skipped)
 	}
 }
 

@@ -12,10 +12,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Limits of the format.
+// Limits: the first two are those of the format. Keys, values and roles have at most 255
+// characters in OpenStreetMap.
 const (
-	maxHeader = 64 << 10
-	maxBlob   = 32 << 20
+	maxHeader  = 64 << 10
+	maxBlob    = 32 << 20
+	maxText    = 4 << 10
+	maxStrings = 1 << 20 // in a block; usual are some thousand
+	maxTags    = 1 << 14 // of an object
 )
 
 // scanPBF calls yield for each object. With nodesOnly, ways and relations are passed over.
@@ -78,7 +82,7 @@ func scanPBF(ctx context.Context, r io.Reader, nodesOnly bool, yield func(*objec
 		if kind == "OSMHeader" {
 			err = checkFeatures(block)
 		} else {
-			err = scanBlock(block, nodesOnly, yield)
+			err = scanBlock(ctx, block, nodesOnly, yield)
 		}
 		if err != nil {
 			return err
@@ -208,21 +212,36 @@ func (p *packed) delta() int64 {
 
 // A block holds what all objects in it share.
 type block struct {
-	strings        [][]byte
+	ctx            context.Context
+	work           uint     // tags and objects
+	raw            [][]byte // the table of strings
+	strings        []string // those that were needed
 	granularity    int64
 	latOff, lonOff int64
 	groups         [][]byte
 	yield          func(*object) error
 }
 
-func scanBlock(b []byte, nodesOnly bool, yield func(*object) error) error {
-	k := block{granularity: 100, yield: yield}
+func scanBlock(ctx context.Context, b []byte, nodesOnly bool, yield func(*object) error) error {
+	k := block{ctx: ctx, granularity: 100}
+	k.yield = func(o *object) error {
+		if err := k.step(); err != nil {
+			return err
+		}
+		return yield(o)
+	}
 	err := fields(b, func(num protowire.Number, v uint64, b []byte) error {
 		switch num {
 		case 1: // stringtable
 			return fields(b, func(num protowire.Number, _ uint64, b []byte) error {
-				if num == 1 {
-					k.strings = append(k.strings, b)
+				switch {
+				case num != 1:
+				case len(k.raw) >= maxStrings:
+					return fmt.Errorf("%w: more than %d strings in a block", ErrCorrupt, maxStrings)
+				case len(b) > maxText:
+					return fmt.Errorf("%w: a string of %d bytes, above %d", ErrCorrupt, len(b), maxText)
+				default:
+					k.raw = append(k.raw, b)
 				}
 				return nil
 			})
@@ -240,6 +259,7 @@ func scanBlock(b []byte, nodesOnly bool, yield func(*object) error) error {
 	if err != nil {
 		return err
 	}
+	k.strings = make([]string, len(k.raw))
 	for _, g := range k.groups {
 		err := fields(g, func(num protowire.Number, _ uint64, b []byte) error {
 			switch {
@@ -261,17 +281,35 @@ func scanBlock(b []byte, nodesOnly bool, yield func(*object) error) error {
 	return nil
 }
 
+// text returns a string of the table. All who use one share it.
 func (k *block) text(i uint64) (string, error) {
-	if i >= uint64(len(k.strings)) {
-		return "", fmt.Errorf("%w: string %d of %d", ErrCorrupt, i, len(k.strings))
+	if i >= uint64(len(k.raw)) {
+		return "", fmt.Errorf("%w: string %d of %d", ErrCorrupt, i, len(k.raw))
 	}
-	return string(k.strings[i]), nil
+	if k.strings[i] == "" {
+		k.strings[i] = string(k.raw[i])
+	}
+	return k.strings[i], nil
+}
+
+// step asks from time to time whether anybody waits for this.
+func (k *block) step() error {
+	if k.work++; k.work&1023 == 0 {
+		return k.ctx.Err()
+	}
+	return nil
 }
 
 func (k *block) degrees(off, v int64) float64 { return 1e-9 * float64(off+k.granularity*v) }
 
 // tag notes one tag by the numbers of its strings.
 func (k *block) tag(o *object, key, value uint64) error {
+	if err := k.step(); err != nil {
+		return err
+	}
+	if len(o.tags) >= maxTags {
+		return fmt.Errorf("%w: an object with more than %d tags", ErrCorrupt, maxTags)
+	}
 	a, err := k.text(key)
 	if err != nil {
 		return err
@@ -434,6 +472,9 @@ func (k *block) relation(b []byte) error {
 	for ids.more() {
 		if !roles.more() || !kinds.more() {
 			return fmt.Errorf("%w: relation %d has not as many roles as members", ErrCorrupt, o.id)
+		}
+		if err := k.step(); err != nil {
+			return err
 		}
 		m := member{ref: ids.delta(), kind: kind(min(kinds.next(), uint64(aRelation)))}
 		role, err := k.text(roles.next())

@@ -37,6 +37,9 @@ import (
 var (
 	// ErrCycle is wrapped by a [CycleError].
 	ErrCycle = errors.New("digraph: cycle")
+	// ErrInvalid is returned for a key that is not equal to itself (NaN): it could never be
+	// found again.
+	ErrInvalid = errors.New("digraph: invalid key")
 	// ErrTooLarge is returned for more than [MaxNodes] nodes.
 	ErrTooLarge = errors.New("digraph: too many nodes")
 )
@@ -121,8 +124,11 @@ func New[K comparable](opts *Options) *Graph[K] {
 }
 
 // Add adds a node, or brings a deleted one back, and reports whether it was not there.
-// [ErrTooLarge] is wrapped by the error for one too many.
+// The error wraps [ErrTooLarge] for one too many, and [ErrInvalid].
 func (g *Graph[K]) Add(key K) (bool, error) {
+	if err := checkKey(key); err != nil {
+		return false, err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	id, there := g.ids[key]
@@ -139,6 +145,13 @@ func (g *Graph[K]) Add(key K) (bool, error) {
 		return true, nil
 	}
 	return false, nil
+}
+
+func checkKey[K comparable](key K) error {
+	if key != key { //nolint:staticcheck // NaN
+		return fmt.Errorf("%w: %v", ErrInvalid, key)
+	}
+	return nil
 }
 
 func (g *Graph[K]) room(n int) error {
@@ -164,6 +177,9 @@ func (g *Graph[K]) add(key K) uint32 {
 // In an acyclic graph it costs a search of the nodes between its ends in the order, if
 // that is against the link, and nothing else otherwise.
 func (g *Graph[K]) Link(from, to K) (bool, error) {
+	if err := errors.Join(checkKey(from), checkKey(to)); err != nil {
+		return false, err
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	u, haveU := g.ids[from]

@@ -3,6 +3,7 @@ package digraph
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -244,6 +245,20 @@ func TestCycleErrorText(t *testing.T) {
 	want := "digraph: cycle: 100, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, (90 more), 100"
 	if _, err := g.Link(100, 0); err == nil || err.Error() != want {
 		t.Error(err)
+	}
+}
+
+func TestKeyThatIsNotItself(t *testing.T) {
+	g := New[float64](&Options{Acyclic: true})
+	nan := math.NaN()
+	if _, err := g.Add(nan); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Add: %v", err)
+	}
+	if _, err := g.Link(1, nan); !errors.Is(err, ErrInvalid) {
+		t.Errorf("Link: %v", err)
+	}
+	if nodes, links := g.Len(); nodes+links != 0 {
+		t.Errorf("%d nodes, %d links", nodes, links)
 	}
 }
 
