@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -49,7 +50,7 @@ func openRedis(s setting) (decider, error) {
 		return nil, errors.Join(err, d.client.Close())
 	}
 	d.Checker = d.limiter
-	near := &redis.NearOptions{Share: s.Share, Lease: s.Keep, MaxPending: s.Pending, Flush: s.Flush}
+	near := &redis.NearOptions{Share: s.Share, Lease: min(s.Keep, time.Minute), MaxPending: s.Pending, Flush: s.Flush}
 	switch s.Mode {
 	case modeRemote:
 		near = nil
