@@ -73,6 +73,15 @@ func newTable(dir string, g *graph.Graph) (*table, error) {
 	return &table{db}, err
 }
 
+// depth returns how many pages a search goes through.
+func (t *table) depth() (n int, err error) {
+	err = t.db.View(func(tx *bbolt.Tx) error {
+		n = tx.Bucket(bucketNodes).Stats().Depth
+		return nil
+	})
+	return n, err
+}
+
 func (t *table) close() error { return t.db.Close() }
 
 // walk makes the same hops as walkMapped, all in one transaction, or each in its own as a
