@@ -50,8 +50,9 @@ func startRedis(t *testing.T) string {
 
 // TestRedis runs the whole story with Redis beside the nodes: it keeps the same limits.
 func TestRedis(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
-	if err := run(t.Context(), &out, config{n: 2000, redis: startRedis(t)}); err != nil {
+	if err := run(t.Context(), &out, config{n: 1000, redis: startRedis(t)}); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	if !strings.Contains(out.String(), "\n  Redis, leases ") {
@@ -61,6 +62,7 @@ func TestRedis(t *testing.T) {
 
 // Without Redis, each way to fail does what it says.
 func TestRedisFails(t *testing.T) {
+	t.Parallel()
 	for fail, want := range map[string]int{failOpen: 120, failClosed: 0, failShare: 50} {
 		url := startRedis(t)
 		set := setting{Mode: modeRemote, Policy: quota, Redis: url, Run: "run", Fail: fail, Balancers: 2, Timeout: patience, Share: 7, Keep: time.Minute, Pending: 4, Flush: time.Hour}

@@ -19,11 +19,11 @@ type near[T any] struct {
 	keys map[string]*T
 }
 
-// Most is how many keys are remembered. When there are as many, a new one takes the place
+// Room is how many keys are remembered. When there are as many, a new one takes the place
 // of one that is old, if a few looks find one: somebody with many keys must not cost more
 // memory than that, nor time.
 const (
-	most  = 10_000
+	room  = 10_000
 	looks = 8
 )
 
@@ -35,7 +35,7 @@ func (m *near[T]) of(key string, old func(*T) bool) *T {
 	if v != nil {
 		return v
 	}
-	if len(m.keys) >= most {
+	if len(m.keys) >= room {
 		n := 0
 		for k, v := range m.keys { // they begin anywhere
 			if old(v) {
@@ -45,7 +45,7 @@ func (m *near[T]) of(key string, old func(*T) bool) *T {
 				break
 			}
 		}
-		if len(m.keys) >= most {
+		if len(m.keys) >= room {
 			return nil
 		}
 	}

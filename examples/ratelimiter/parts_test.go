@@ -349,9 +349,9 @@ func TestNearFull(t *testing.T) {
 			size = func() int { return len(d.keys.keys) }
 		}
 		pass := 0
-		for i := range most + 200 {
+		for i := range room + 200 {
 			key := fmt.Sprint(mode, i)
-			if i >= most {
+			if i >= room {
 				key = mode + "late"
 			}
 			if x, err := d.Check(t.Context(), key, 1); err != nil {
@@ -360,8 +360,8 @@ func TestNearFull(t *testing.T) {
 				pass++
 			}
 		}
-		if n := size(); pass != most+quota.Count || n > most {
-			t.Errorf("%s: %d pass, want %d; %d keys, want at most %d", mode, pass, most+quota.Count, n, most)
+		if n := size(); pass != room+quota.Count || n > room {
+			t.Errorf("%s: %d pass, want %d; %d keys, want at most %d", mode, pass, room+quota.Count, n, room)
 		}
 		if err := d.close(); err != nil {
 			t.Error(err)
