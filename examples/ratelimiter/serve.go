@@ -114,10 +114,14 @@ func startLive(ctx context.Context, period time.Duration) (*live, error) {
 }
 
 func (v *live) setting(policy, mode, fail string) setting {
-	return setting{
+	s := setting{
 		Mode: mode, Policy: named(policy, pageLimit, v.period), Fail: fail, Timeout: 2 * time.Second,
 		Share: 6, Keep: 2 * time.Second, Pending: 2, Flush: 50 * time.Millisecond,
 	}
+	if v.period > time.Minute { // nothing is in a hurry
+		s.Timeout, s.Keep = patience, time.Minute
+	}
+	return s
 }
 
 // beginLocked lets all begin anew by a setting, what the other policies would have done
