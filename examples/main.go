@@ -26,7 +26,7 @@ var systems = []system{
 	{"priorityqueue", false, "the most urgent first, on several machines, without losing one"},
 	{"payments", false, "one charge for many retries: idempotency keys and a ledger"},
 	{"exchange", false, "an order book that replays to the same trades"},
-	{"ratelimiter", false, "who may pass: five policies, one machine and many"},
+	{"ratelimiter", true, "who may pass: five policies, one machine and many"},
 	{"metrics", true, "logs into windows and series: what a killed broker loses, and a log replays"},
 	{"activeusers", true, "how many distinct users, in kilobytes, where adding counts up is wrong"},
 	{"leaderboard", true, "the most frequent of billions, approximately now and exactly later"},
