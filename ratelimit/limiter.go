@@ -57,7 +57,9 @@ const (
 // Options are what is not required. The zero value of each field means its default.
 type Options struct {
 	// MaxKeys bounds the keys that are remembered at a time, and so the memory.
-	// Default 1,000,000. It is divided among 64 shards.
+	// Default 1,000,000. It is divided among 64 shards, which do not fill evenly: set
+	// it a quarter above the keys that are active at a time, else some shards are full
+	// and evict.
 	MaxKeys int
 	// Full is what happens above that. Default Evict.
 	Full Full
