@@ -35,7 +35,7 @@ var systems = []system{
 	{"notifications", true, "once to every subscriber, popular topics by polling"},
 	{"filesync", false, "sending only what differs of a large file"},
 	{"typeahead", true, "the ten best completions in microseconds"},
-	{"maps", false, "the quickest way through a country, with traffic that changes"},
+	{"maps", true, "the quickest way through a country, with traffic that changes"},
 	{"rideshare", true, "the nearest free driver, and only one of them"},
 	{"songid", false, "naming a song from a few noisy seconds"},
 	{"video", false, "chunks in many sizes, uploads that go on where they stopped"},
