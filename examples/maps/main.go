@@ -30,6 +30,7 @@ import (
 	"time"
 
 	"github.com/ashlar-go/ashlar/examples/internal/child"
+	"github.com/ashlar-go/ashlar/examples/internal/newyork"
 	"github.com/ashlar-go/ashlar/graph"
 	"github.com/ashlar-go/ashlar/graph/shard"
 )
@@ -153,7 +154,7 @@ func (s *story) begin(ctx context.Context) error {
 	}
 	s.say("%s: %s crossings, %s arcs%s", n.name, num(n.g.Nodes()), num(n.g.Arcs()), from)
 	for c := range classes {
-		s.say("  %-10s  up to %3.0f km/h  %7s arcs  %6s km", classNames[c], classSpeeds[c], num(int(arcs[c])), num(int(km[c])))
+		s.say("  %-10s  up to %3.0f km/h  %7s arcs  %6s km", classNames[c], newyork.Speeds[c], num(int(arcs[c])), num(int(km[c])))
 	}
 	l, err := graph.NewLocator(n.g)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/ashlar-go/ashlar/examples/internal/child"
+	"github.com/ashlar-go/ashlar/examples/internal/newyork"
 	"github.com/ashlar-go/ashlar/geohash"
 	"github.com/ashlar-go/ashlar/graph"
 )
@@ -116,15 +117,15 @@ func TestExtract(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := decodeNetwork(bytes.NewReader(encodeNetwork(points, edges)))
+	again, err := newyork.Decode(bytes.NewReader(newyork.Encode(points, edges)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if again.g.Nodes() != n.g.Nodes() || !slices.Equal(again.millis, n.millis) || !slices.Equal(again.decimetres, n.decimetres) || !slices.Equal(again.class, n.class) {
+	if again.Graph.Nodes() != n.g.Nodes() || !slices.Equal(again.Millis, n.millis) || !slices.Equal(again.Decimetres, n.decimetres) || !slices.Equal(again.Class, n.class) {
 		t.Error("the extract of the extract differs")
 	}
 	for a := range graph.ArcID(n.g.Arcs()) {
-		if again.g.Tail(a) != n.g.Tail(a) || again.g.Head(a) != n.g.Head(a) {
+		if again.Graph.Tail(a) != n.g.Tail(a) || again.Graph.Head(a) != n.g.Head(a) {
 			t.Fatalf("arc %d differs", a)
 		}
 		// No road is shorter than the line between its ends, but for rounding.
@@ -137,7 +138,7 @@ func TestExtract(t *testing.T) {
 // units turns milliseconds back.
 func units(n *network) (list []uint32) {
 	for _, ms := range n.millis {
-		list = append(list, (ms*5+unit/2)/unit)
+		list = append(list, (ms*5+newyork.Unit/2)/newyork.Unit)
 	}
 	return list
 }
@@ -181,12 +182,12 @@ func TestCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer in.Close()
-	whole, err := decodeNetwork(in)
+	whole, err := newyork.Decode(in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if whole.g.Nodes() != n.g.Nodes() {
-		t.Errorf("%d nodes, want %d", whole.g.Nodes(), n.g.Nodes())
+	if whole.Graph.Nodes() != n.g.Nodes() {
+		t.Errorf("%d nodes, want %d", whole.Graph.Nodes(), n.g.Nodes())
 	}
 	half := n.box()
 	half.East = (half.West + half.East) / 2
@@ -198,28 +199,10 @@ func TestCut(t *testing.T) {
 		t.Errorf("%d of %d nodes are in half of the box, with %d edges", len(points), n.g.Nodes(), len(edges))
 	}
 	for _, p := range points {
-		if float64(p.lon)/1e6 > half.East+1e-6 {
+		if float64(p.Lon)/1e6 > half.East+1e-6 {
 			t.Errorf("%v is not in %v", p, half)
 		}
 	}
-}
-
-func FuzzDecodeNetwork(f *testing.F) {
-	f.Add(encodeNetwork([]point{{40e6, -73e6}, {40e6 + 5, -73e6 - 9}}, []edge{{0, 1, 10, 10, 0}, {0, 1, 100, 251, 3}}))
-	f.Add([]byte(magic))
-	f.Add([]byte(magic + "\x01\x00\x00\x00"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n, err := decodeNetwork(bytes.NewReader(data))
-		if err != nil {
-			if !errors.Is(err, errExtract) {
-				t.Errorf("%v does not wrap %v", err, errExtract)
-			}
-			return
-		}
-		if n.g.Arcs() != len(n.millis) || n.g.Arcs() != len(n.decimetres) || n.g.Arcs() != len(n.class) || n.g.Nodes() > len(data) {
-			t.Errorf("%d nodes and %d arcs of %d bytes, with %d times", n.g.Nodes(), n.g.Arcs(), len(data), len(n.millis))
-		}
-	})
 }
 
 // The plain hierarchy has the distances of Dijkstra, after any change of weights, and so

@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"compress/gzip"
 	"context"
-	_ "embed"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ashlar-go/ashlar/examples/internal/newyork"
 	"github.com/ashlar-go/ashlar/geohash"
 	"github.com/ashlar-go/ashlar/graph"
 )
@@ -31,39 +29,9 @@ type network struct {
 }
 
 // The classes of roads, by how fast they are when empty.
-const classes = 4
+const classes = newyork.Classes
 
-var (
-	classSpeeds = [classes]float64{100, 80, 60, 40} // km/h
-	classNames  = [classes]string{"motorways", "highways", "main roads", "streets"}
-)
-
-func classOf(decimetres, millis uint32) uint8 {
-	kmh := float64(decimetres) * 360 / float64(max(millis, 1))
-	for c, v := range classSpeeds[:classes-1] {
-		if kmh > v*0.9 {
-			return uint8(c)
-		}
-	}
-	return classes - 1
-}
-
-// Newyork is what lies between 40.63 and 40.90 degrees north, and 74.03 and 73.77 west, of
-// the network "New York City" of the 9th DIMACS Implementation Challenge, which was made
-// of the TIGER/Line files of the US Census Bureau: both are in the public domain. It can be
-// made again: see [cut].
-//
-//go:embed newyork.bin.gz
-var newyork []byte
-
-// unit is the time in which the DIMACS files count, in fifths of a millisecond: a road of
-// class 1 takes as many of them as it is decimetres long, and is driven at 100 km/h here.
-const unit = 18
-
-func unitsToMillis(t uint32) uint32 { return uint32(min((uint64(t)*unit+2)/5, graph.MaxWeight)) }
-
-// dimacsSpeeds are the decimetres in a unit of time of each class.
-var dimacsSpeeds = [classes]float64{1, 0.8, 0.6, 0.4}
+var classNames = [classes]string{"motorways", "highways", "main roads", "streets"}
 
 // openNetwork returns the network that the flags name, or the embedded one.
 func openNetwork(ctx context.Context, f files) (*network, error) {
@@ -77,16 +45,11 @@ func openNetwork(ctx context.Context, f files) (*network, error) {
 }
 
 func openEmbedded() (*network, error) {
-	in, err := gzip.NewReader(bytes.NewReader(newyork))
+	n, err := newyork.Load()
 	if err != nil {
 		return nil, err
 	}
-	n, err := decodeNetwork(in)
-	if err != nil {
-		return nil, err
-	}
-	n.name, n.bytes = "New York", len(newyork)
-	return n, nil
+	return &network{name: "New York", g: n.Graph, millis: n.Millis, decimetres: n.Decimetres, class: n.Class, bytes: newyork.Size()}, nil
 }
 
 // files are the names of files with a network.
@@ -128,7 +91,7 @@ func readDIMACS(f files) (*network, error) {
 		}
 	}
 	for a, t := range n.millis {
-		n.millis[a] = unitsToMillis(t)
+		n.millis[a] = newyork.UnitsToMillis(t)
 	}
 	n.classify()
 	return n, nil
@@ -137,7 +100,7 @@ func readDIMACS(f files) (*network, error) {
 func (n *network) classify() {
 	n.class = make([]uint8, n.g.Arcs())
 	for a := range n.class {
-		n.class[a] = classOf(n.decimetres[a], n.millis[a])
+		n.class[a] = newyork.ClassOf(n.decimetres[a], n.millis[a])
 	}
 }
 
@@ -170,136 +133,10 @@ func openGzip(path string) (io.ReadCloser, error) {
 
 // ---- the embedded file ----------------------------------------------------------
 
-// The extract, version 1, compressed by gzip. Numbers are varints: unsigned, or signed
-// where the table says so.
-//
-//	magic "RD1"
-//	nodes, edges
-//	each node, along the curve of geohashes:
-//	    latitude and longitude in 1e-6 degree, less those of the node before, signed
-//	each edge, by its lower node, then the higher one:
-//	    lower node, less that of the edge before
-//	    higher node, less the lower
-//	    decimetres·4 + class
-//	    units of time, less ⌊decimetres/speed of the class + ½⌋, signed
-//
-// Every road of the DIMACS files has both directions, and both are alike.
-const magic = "RD1"
-
-var errExtract = errors.New("damaged extract")
-
-// An edge is a road between two crossings.
-type edge struct {
-	u, v              graph.NodeID // u ≤ v
-	decimetres, units uint32
-	class             uint8
-}
-
-// expected is the time that an edge takes by its class.
-func (e *edge) expected() int64 {
-	return int64(float64(e.decimetres)/dimacsSpeeds[e.class] + 0.5)
-}
-
-// A point is a place in 1e-6 degree.
-type point struct{ lat, lon int64 }
-
-func encodeNetwork(points []point, edges []edge) []byte {
-	out := []byte(magic)
-	out = binary.AppendUvarint(out, uint64(len(points)))
-	out = binary.AppendUvarint(out, uint64(len(edges)))
-	var last point
-	for _, p := range points {
-		out = binary.AppendVarint(out, p.lat-last.lat)
-		out = binary.AppendVarint(out, p.lon-last.lon)
-		last = p
-	}
-	before := graph.NodeID(0)
-	for _, e := range edges {
-		out = binary.AppendUvarint(out, uint64(e.u-before))
-		out = binary.AppendUvarint(out, uint64(e.v-e.u))
-		out = binary.AppendUvarint(out, uint64(e.decimetres)<<2|uint64(e.class))
-		out = binary.AppendVarint(out, int64(e.units)-e.expected())
-		before = e.u
-	}
-	return out
-}
-
-// decodeNetwork reads an extract. Arcs 2i and 2i+1 are the directions of edge i.
-func decodeNetwork(r io.Reader) (*network, error) {
-	in := bufio.NewReader(r)
-	head := make([]byte, len(magic))
-	if _, err := io.ReadFull(in, head); err != nil || string(head) != magic {
-		return nil, fmt.Errorf("%w: it does not begin with %s", errExtract, magic)
-	}
-	var failed error
-	next := func(most uint64) uint64 {
-		v, err := binary.ReadUvarint(in)
-		if err == nil && v > most {
-			err = fmt.Errorf("%d, at most %d", v, most)
-		}
-		if err != nil && failed == nil {
-			failed = fmt.Errorf("%w: %w", errExtract, err)
-		}
-		return v
-	}
-	signed := func() int64 {
-		v, err := binary.ReadVarint(in)
-		if err != nil && failed == nil {
-			failed = fmt.Errorf("%w: %w", errExtract, err)
-		}
-		return v
-	}
-	const most = 1 << 24
-	nodes, edges := next(most), next(most)
-	if failed != nil {
-		return nil, failed
-	}
-	var points []point // grows as the input does, whatever the counts say
-	var at point
-	for range nodes {
-		if at.lat, at.lon = at.lat+signed(), at.lon+signed(); failed != nil {
-			return nil, failed
-		}
-		points = append(points, at)
-	}
-	b := graph.NewBuilder(len(points))
-	for u, p := range points {
-		b.SetCoord(graph.NodeID(u), float64(p.lat)/1e6, float64(p.lon)/1e6)
-	}
-	n := &network{}
-	var e edge
-	for range edges {
-		e.u += graph.NodeID(next(nodes - min(nodes, uint64(e.u))))
-		e.v = e.u + graph.NodeID(next(nodes))
-		length := next(math.MaxUint32)
-		e.decimetres, e.class = uint32(length>>2), uint8(length&3)
-		time := e.expected() + signed()
-		if failed == nil && (time < 1 || time > graph.MaxWeight/unit) {
-			failed = fmt.Errorf("%w: an edge of time %d", errExtract, time)
-		}
-		if failed != nil {
-			return nil, failed
-		}
-		b.AddEdge(e.u, e.v)
-		millis := unitsToMillis(uint32(time))
-		n.millis = append(n.millis, millis, millis)
-		n.decimetres = append(n.decimetres, e.decimetres, e.decimetres)
-		n.class = append(n.class, e.class, e.class)
-	}
-	if _, err := in.ReadByte(); err != io.EOF {
-		return nil, fmt.Errorf("%w: something follows its end", errExtract)
-	}
-	var err error
-	if n.g, err = b.Build(); err != nil {
-		return nil, fmt.Errorf("%w: %w", errExtract, err)
-	}
-	return n, nil
-}
-
 // cut makes the embedded file of the files of the DIMACS challenge: the largest part of
 // the network within a box in which there is a way from each crossing to each other.
 //
-//	go run ./examples/maps -cut newyork.bin.gz -gr USA-road-t.NY.gr.gz -lengths USA-road-d.NY.gr.gz -co USA-road-d.NY.co.gz
+//	go run ./examples/maps -cut examples/internal/newyork/newyork.bin.gz -gr USA-road-t.NY.gr.gz -lengths USA-road-d.NY.gr.gz -co USA-road-d.NY.co.gz
 func cut(f files, box geohash.Box, to string) error {
 	if f.lengths == "" {
 		return errors.New("-cut needs -gr, -lengths and -co")
@@ -336,7 +173,7 @@ func cut(f files, box geohash.Box, to string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := z.Write(encodeNetwork(points, edges)); err != nil {
+	if _, err := z.Write(newyork.Encode(points, edges)); err != nil {
 		return err
 	}
 	if err := z.Close(); err != nil {
@@ -348,7 +185,7 @@ func cut(f files, box geohash.Box, to string) error {
 // extractBox is what [cut] keeps.
 var extractBox = geohash.Box{South: 40.63, North: 40.90, West: -74.03, East: -73.77}
 
-func extract(g *graph.Graph, times, lengths []uint32, box geohash.Box) ([]point, []edge, error) {
+func extract(g *graph.Graph, times, lengths []uint32, box geohash.Box) ([]newyork.Point, []newyork.Edge, error) {
 	inside := func(u graph.NodeID) bool {
 		lat, lon, ok := g.Coord(u)
 		return ok && lat >= box.South && lat <= box.North && lon >= box.West && lon <= box.East
@@ -393,22 +230,22 @@ func extract(g *graph.Graph, times, lengths []uint32, box geohash.Box) ([]point,
 	}
 	slices.SortFunc(order, func(a, b place) int { return cmp.Or(cmp.Compare(a.cell, b.cell), cmp.Compare(a.u, b.u)) })
 	number := map[graph.NodeID]graph.NodeID{}
-	points := make([]point, len(order))
+	points := make([]newyork.Point, len(order))
 	for i, p := range order {
 		number[p.u] = graph.NodeID(i)
 		lat, lon, _ := g.Coord(p.u)
-		points[i] = point{int64(math.Round(lat * 1e6)), int64(math.Round(lon * 1e6))}
+		points[i] = newyork.Point{Lat: int64(math.Round(lat * 1e6)), Lon: int64(math.Round(lon * 1e6))}
 	}
-	var edges []edge
-	twins := map[edge]int{}
+	var edges []newyork.Edge
+	twins := map[newyork.Edge]int{}
 	for a := range graph.ArcID(g.Arcs()) {
 		u, ok := number[g.Tail(a)]
 		v, ok2 := number[g.Head(a)]
 		if !ok || !ok2 || u == v {
 			continue
 		}
-		e := edge{u: min(u, v), v: max(u, v), decimetres: lengths[a], units: times[a]}
-		e.class = classOf(e.decimetres, unitsToMillis(e.units))
+		e := newyork.Edge{U: min(u, v), V: max(u, v), Decimetres: lengths[a], Units: times[a]}
+		e.Class = newyork.ClassOf(e.Decimetres, newyork.UnitsToMillis(e.Units))
 		if u < v {
 			twins[e]++
 			edges = append(edges, e)
@@ -418,11 +255,11 @@ func extract(g *graph.Graph, times, lengths []uint32, box geohash.Box) ([]point,
 	}
 	for e, n := range twins {
 		if n != 0 {
-			return nil, nil, fmt.Errorf("the road from %d to %d is another one in the other direction: the file has no place for that", e.u, e.v)
+			return nil, nil, fmt.Errorf("the road from %d to %d is another one in the other direction: the file has no place for that", e.U, e.V)
 		}
 	}
-	slices.SortFunc(edges, func(a, b edge) int {
-		return cmp.Or(cmp.Compare(a.u, b.u), cmp.Compare(a.v, b.v), cmp.Compare(a.units, b.units), cmp.Compare(a.decimetres, b.decimetres))
+	slices.SortFunc(edges, func(a, b newyork.Edge) int {
+		return cmp.Or(cmp.Compare(a.U, b.U), cmp.Compare(a.V, b.V), cmp.Compare(a.Units, b.Units), cmp.Compare(a.Decimetres, b.Decimetres))
 	})
 	// Some roads are there twice.
 	return points, slices.Compact(edges), nil

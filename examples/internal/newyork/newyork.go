@@ -1,7 +1,7 @@
 // Package newyork has the roads on which the examples drive: Manhattan and what lies
 // around it.
 //
-// They are what lies between 40.60 and 40.90 degrees north, and 74.05 and 73.75 west, of the
+// They are what lies between 40.63 and 40.90 degrees north, and 74.03 and 73.77 west, of the
 // network "New York City" of the 9th DIMACS Implementation Challenge, which was made of the
 // TIGER/Line files of the US Census Bureau: both are in the public domain. The program in
 // examples/maps cuts the file again from those of the challenge.
@@ -44,17 +44,32 @@ func Load() (*Network, error) {
 	return Decode(in)
 }
 
-// The classes of roads, by how fast they are when empty.
-const classes = 4
+// Classes is how many classes of roads there are, by how fast they are when empty.
+const Classes = 4
 
-// unit is the time in which the DIMACS files count, in fifths of a millisecond: a road of
+// Speeds are what each class is driven at, in km/h.
+var Speeds = [Classes]float64{100, 80, 60, 40}
+
+// ClassOf returns the class of a road.
+func ClassOf(decimetres, millis uint32) uint8 {
+	kmh := float64(decimetres) * 360 / float64(max(millis, 1))
+	for c, v := range Speeds[:Classes-1] {
+		if kmh > v*0.9 {
+			return uint8(c)
+		}
+	}
+	return Classes - 1
+}
+
+// Unit is the time in which the DIMACS files count, in fifths of a millisecond: a road of
 // class 1 takes as many of them as it is decimetres long, and is driven at 100 km/h here.
-const unit = 18
+const Unit = 18
 
-func unitsToMillis(t uint32) uint32 { return uint32(min((uint64(t)*unit+2)/5, graph.MaxWeight)) }
+// UnitsToMillis returns a time of the DIMACS files in milliseconds.
+func UnitsToMillis(t uint32) uint32 { return uint32(min((uint64(t)*Unit+2)/5, graph.MaxWeight)) }
 
 // dimacsSpeeds are the decimetres in a unit of time of each class.
-var dimacsSpeeds = [classes]float64{1, 0.8, 0.6, 0.4}
+var dimacsSpeeds = [Classes]float64{1, 0.8, 0.6, 0.4}
 
 // The extract, version 1, compressed by gzip. Numbers are varints: unsigned, or signed
 // where the table says so.
@@ -74,20 +89,42 @@ const magic = "RD1"
 
 var errExtract = errors.New("damaged extract")
 
-// An edge is a road between two crossings.
-type edge struct {
-	u, v       graph.NodeID // u ≤ v
-	decimetres uint32
-	class      uint8
+// An Edge is a road between two crossings.
+type Edge struct {
+	U, V              graph.NodeID // U ≤ V
+	Decimetres, Units uint32
+	Class             uint8
 }
 
 // expected is the time that an edge takes by its class.
-func (e *edge) expected() int64 {
-	return int64(float64(e.decimetres)/dimacsSpeeds[e.class] + 0.5)
+func (e *Edge) expected() int64 {
+	return int64(float64(e.Decimetres)/dimacsSpeeds[e.Class] + 0.5)
 }
 
-// A point is a place in 1e-6 degree.
-type point struct{ lat, lon int64 }
+// A Point is a place in 1e-6 degree.
+type Point struct{ Lat, Lon int64 }
+
+// Encode writes an extract, which gzip makes small.
+func Encode(points []Point, edges []Edge) []byte {
+	out := []byte(magic)
+	out = binary.AppendUvarint(out, uint64(len(points)))
+	out = binary.AppendUvarint(out, uint64(len(edges)))
+	var last Point
+	for _, p := range points {
+		out = binary.AppendVarint(out, p.Lat-last.Lat)
+		out = binary.AppendVarint(out, p.Lon-last.Lon)
+		last = p
+	}
+	before := graph.NodeID(0)
+	for _, e := range edges {
+		out = binary.AppendUvarint(out, uint64(e.U-before))
+		out = binary.AppendUvarint(out, uint64(e.V-e.U))
+		out = binary.AppendUvarint(out, uint64(e.Decimetres)<<2|uint64(e.Class))
+		out = binary.AppendVarint(out, int64(e.Units)-e.expected())
+		before = e.U
+	}
+	return out
+}
 
 // Decode reads an extract. Arcs 2i and 2i+1 are the directions of edge i.
 func Decode(r io.Reader) (*Network, error) {
@@ -119,37 +156,37 @@ func Decode(r io.Reader) (*Network, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	var points []point // grows as the input does, whatever the counts say
-	var at point
+	var points []Point // grows as the input does, whatever the counts say
+	var at Point
 	for range nodes {
-		if at.lat, at.lon = at.lat+signed(), at.lon+signed(); failed != nil {
+		if at.Lat, at.Lon = at.Lat+signed(), at.Lon+signed(); failed != nil {
 			return nil, failed
 		}
 		points = append(points, at)
 	}
 	b := graph.NewBuilder(len(points))
 	for u, p := range points {
-		b.SetCoord(graph.NodeID(u), float64(p.lat)/1e6, float64(p.lon)/1e6)
+		b.SetCoord(graph.NodeID(u), float64(p.Lat)/1e6, float64(p.Lon)/1e6)
 	}
 	n := &Network{}
-	var e edge
+	var e Edge
 	for range edges {
-		e.u += graph.NodeID(next(nodes - min(nodes, uint64(e.u))))
-		e.v = e.u + graph.NodeID(next(nodes))
+		e.U += graph.NodeID(next(nodes - min(nodes, uint64(e.U))))
+		e.V = e.U + graph.NodeID(next(nodes))
 		length := next(math.MaxUint32)
-		e.decimetres, e.class = uint32(length>>2), uint8(length&3)
+		e.Decimetres, e.Class = uint32(length>>2), uint8(length&3)
 		time := e.expected() + signed()
-		if failed == nil && (time < 1 || time > graph.MaxWeight/unit) {
+		if failed == nil && (time < 1 || time > graph.MaxWeight/Unit) {
 			failed = fmt.Errorf("%w: an edge of time %d", errExtract, time)
 		}
 		if failed != nil {
 			return nil, failed
 		}
-		b.AddEdge(e.u, e.v)
-		millis := unitsToMillis(uint32(time))
+		b.AddEdge(e.U, e.V)
+		millis := UnitsToMillis(uint32(time))
 		n.Millis = append(n.Millis, millis, millis)
-		n.Decimetres = append(n.Decimetres, e.decimetres, e.decimetres)
-		n.Class = append(n.Class, e.class, e.class)
+		n.Decimetres = append(n.Decimetres, e.Decimetres, e.Decimetres)
+		n.Class = append(n.Class, e.Class, e.Class)
 	}
 	if _, err := in.ReadByte(); err != io.EOF {
 		return nil, fmt.Errorf("%w: something follows its end", errExtract)
