@@ -32,6 +32,9 @@
 //     package blob. A store of your own is checked by blob/blobtest.
 //   - Samples and log lines by label and time, in few bytes, in any order: package
 //     tsdb.
+//   - On servers that you have, as modules of their own: adapters/kafka and
+//     adapters/nats are logs, adapters/redis has limits, keys of requests and a cache,
+//     adapters/parquet writes files for Spark, adapters/osm reads roads.
 //   - Records in order, read again from any offset, with groups of readers and
 //     transactions, in a directory of one process: package stream. A log of your
 //     own is checked by stream/streamtest.
@@ -51,8 +54,9 @@
 //
 // Required arguments are positional; what is optional is one trailing *Options, and
 // nil means the defaults. Arguments out of range are errors. ErrClosed,
-// ErrCorrupt, ErrIncompatible, ErrNotFound, ErrTooLarge and ErrVersion mean the
-// same in every package and are matched with [errors.Is]. What may block takes a
+// ErrCorrupt, ErrIncompatible, ErrInvalid, ErrNotFound, ErrTooLarge and ErrVersion
+// mean the same in every package that has them, each with a value of its own, and are
+// matched with [errors.Is]. What may block takes a
 // context. What is written to disk has a version and a checksum, and damage is an
 // error, never other bytes. Nothing logs unless it is given a logger.
 //

@@ -10,8 +10,9 @@ import (
 // A Hierarchy is a contraction hierarchy (Geisberger, Sanders, Schultes and Delling,
 // 2008): nodes are removed one by one, the least important first, and where a shortest
 // way led through the node, a shortcut takes its place. Unlike a [Topology] it belongs to
-// its weights: it is smaller and its queries are somewhat faster, but a single weight that
-// changes means to build it again. It does not change and is safe for concurrent use by
+// its weights: it has fewer arcs and its queries look at fewer nodes, although they take
+// longer, since they need queues; and a single weight that changes means to build it
+// again. It does not change and is safe for concurrent use by
 // multiple goroutines.
 //
 // Its levels are maps of less and less detail: the nodes of level L and above, with the

@@ -1,13 +1,15 @@
 // Package graph finds shortest ways in road networks, hundreds of times faster than
 // Dijkstra's algorithm, while the traffic on them changes.
 //
-//	g, weights, err := graph.ReadDIMACS(arcs, coordinates)
+//	g, weights, _, err := graph.Generate(500, 500, 1) // or ReadDIMACS, or adapters/osm
 //	topo, err := graph.Dissect(ctx, g, nil)   // once for a map: seconds
-//	m, err := topo.Customize(weights)         // once for new weights: some 40 ms for New York
-//	m, err = m.Update([]graph.Change{{Arc: a, Weight: w}}) // a jam: some 40 µs
+//	m, err := topo.Customize(weights)         // once for new weights: some 50 ms for New York
+//	m, err = m.Update([]graph.Change{{Arc: a, Weight: w}}) // a jam: some 50 µs
 //	q := m.NewQuery()
-//	millis, err := q.Distance(s, t)           // some 14 µs
-//	arcs := q.AppendPath(nil)                 // and as long again for the way itself
+//	millis, err := q.Distance(s, t)           // some 15 µs
+//	for _, a := range q.AppendPath(nil) {     // and 20 µs more for the way itself
+//		fmt.Println(g.Tail(a), g.Head(a))
+//	}
 //
 // A [Graph] is nodes and directed arcs, numbered from 0, and perhaps coordinates. What an
 // arc costs is not part of it: a weight is a whole number in any unit, milliseconds

@@ -141,7 +141,7 @@ func (m *TurnMetric) Update(changes []Change) (*TurnMetric, error) {
 	var turns []Change
 	for i, c := range changes {
 		if int64(c.Arc) >= int64(m.x.of.Arcs()) {
-			return nil, fmt.Errorf("%w: change %d: arc %d, arcs end at %d", ErrInvalid, i, c.Arc, m.x.of.Arcs())
+			return nil, fmt.Errorf("%w: change %d: arc %d of %d, numbered from 0", ErrInvalid, i, c.Arc, m.x.of.Arcs())
 		}
 		if c.Weight > Inf {
 			return nil, fmt.Errorf("%w: change %d: weight %d of arc %d, above %d", ErrInvalid, i, c.Weight, c.Arc, uint32(Inf))

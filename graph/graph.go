@@ -60,7 +60,7 @@ func (b *Builder) AddArc(u, v NodeID) ArcID {
 	case b.err != nil:
 		return none
 	case int64(u) >= int64(b.n) || int64(v) >= int64(b.n):
-		b.err = fmt.Errorf("%w: arc %d from %d to %d, nodes end at %d", ErrInvalid, id, u, v, b.n)
+		b.err = fmt.Errorf("%w: arc %d from %d to %d of %d, numbered from 0", ErrInvalid, id, u, v, b.n)
 		return none
 	case id >= maxArcs:
 		b.err = fmt.Errorf("%w: more than %d arcs", ErrTooLarge, maxArcs)
@@ -85,7 +85,7 @@ func (b *Builder) SetCoord(u NodeID, lat, lon float64) {
 	case b.err != nil:
 		return
 	case int64(u) >= int64(b.n):
-		b.err = fmt.Errorf("%w: coordinates of node %d, nodes end at %d", ErrInvalid, u, b.n)
+		b.err = fmt.Errorf("%w: coordinates of node %d of %d, numbered from 0", ErrInvalid, u, b.n)
 		return
 	case !(lat >= -90 && lat <= 90 && lon >= -180 && lon <= 180):
 		b.err = fmt.Errorf("%w: node %d at latitude %v, longitude %v", ErrInvalid, u, lat, lon)
@@ -192,7 +192,7 @@ func (g *Graph) vector(u NodeID) vec {
 
 func (g *Graph) checkNode(what string, u NodeID) error {
 	if int64(u) >= int64(g.Nodes()) {
-		return fmt.Errorf("%w: %s %d, nodes end at %d", ErrInvalid, what, u, g.Nodes())
+		return fmt.Errorf("%w: %s %d of %d, numbered from 0", ErrInvalid, what, u, g.Nodes())
 	}
 	return nil
 }

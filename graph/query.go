@@ -323,7 +323,7 @@ type Point struct {
 // partOf returns what the arc costs from its tail to the point, rounded, and to its end.
 func partOf(p Point, weights *book[uint32]) (part, whole uint32, err error) {
 	if int64(p.Arc) >= int64(weights.n) {
-		return 0, 0, fmt.Errorf("%w: arc %d, arcs end at %d", ErrInvalid, p.Arc, weights.n)
+		return 0, 0, fmt.Errorf("%w: arc %d of %d, numbered from 0", ErrInvalid, p.Arc, weights.n)
 	}
 	if !(p.Fraction >= 0 && p.Fraction <= 1) {
 		return 0, 0, fmt.Errorf("%w: fraction %v of arc %d", ErrInvalid, p.Fraction, p.Arc)

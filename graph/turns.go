@@ -41,7 +41,7 @@ func newTurns(g *Graph, turns []Turn) ([]Turn, error) {
 	for _, t := range turns {
 		switch {
 		case int64(t.From) >= int64(g.Arcs()) || int64(t.To) >= int64(g.Arcs()):
-			return nil, fmt.Errorf("%w: turn from arc %d to %d, arcs end at %d", ErrInvalid, t.From, t.To, g.Arcs())
+			return nil, fmt.Errorf("%w: turn from arc %d to %d, of %d arcs, numbered from 0", ErrInvalid, t.From, t.To, g.Arcs())
 		case g.head[t.From] != g.tail[t.To]:
 			return nil, fmt.Errorf("%w: turn from arc %d, which enters %d, to arc %d, which leaves %d", ErrInvalid, t.From, g.head[t.From], t.To, g.tail[t.To])
 		case t.Cost > Inf:

@@ -26,7 +26,7 @@ type Change struct {
 func (m *Metric) Update(changes []Change) (*Metric, error) {
 	for i, c := range changes {
 		if int64(c.Arc) >= int64(m.t.g.Arcs()) {
-			return nil, fmt.Errorf("%w: change %d: arc %d, arcs end at %d", ErrInvalid, i, c.Arc, m.t.g.Arcs())
+			return nil, fmt.Errorf("%w: change %d: arc %d of %d, numbered from 0", ErrInvalid, i, c.Arc, m.t.g.Arcs())
 		}
 		if c.Weight > Inf {
 			return nil, fmt.Errorf("%w: change %d: weight %d of arc %d, above %d", ErrInvalid, i, c.Weight, c.Arc, uint32(Inf))

@@ -22,7 +22,7 @@
 //
 // [GCRA] is the one to take unless the bound has to be L exactly: it smooths, tells
 // to the nanosecond when to come back, and has the smallest state. With a burst of 1
-// it is L+1. [FixedWindow] is here since many APIs promise just that, and to be
+// it is L+1, and with the default one, which is L, it is 2·L. [FixedWindow] is here since many APIs promise just that, and to be
 // compared with.
 //
 // Numbers are integers throughout. A gap that is no whole number of nanoseconds is

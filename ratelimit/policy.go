@@ -83,7 +83,7 @@ type rule interface {
 // lets through at most Burst + Rate·T, and that little more than Rate only once.
 type GCRA struct {
 	Rate  Rate
-	Burst int // 0: as much as Rate.Count
+	Burst int // 0: as much as Rate.Count, so that a window may see twice that
 }
 
 func (p GCRA) rate() Rate { return p.Rate }

@@ -4,7 +4,14 @@
 //
 //	f, err := os.Open("monaco.osm.pbf")
 //	net, err := osm.ReadPBF(ctx, f, nil)
-//	topo, err := graph.Dissect(ctx, net.Graph, nil)
+//	turns, err := net.Graph.Expand(0)                  // what it costs to go back
+//	topo, err := graph.Dissect(ctx, turns.Graph(), nil)
+//	metric, err := turns.Customize(topo, net.Millis)   // a graph.TurnMetric
+//
+// That obeys turn restrictions. Who does not need them takes a hierarchy of the roads
+// themselves, which is a tenth of the size:
+//
+//	topo, err := graph.Dissect(ctx, net.Graph, nil)    // turns are ignored
 //	metric, err := topo.Customize(net.Millis)
 //
 // Both formats of extracts are read: .osm.pbf ([ReadPBF]) and XML ([ReadXML]). Each file is

@@ -45,6 +45,9 @@ func scanPBF(ctx context.Context, r io.Reader, nodesOnly bool, yield func(*objec
 			return fmt.Errorf("%w: %w", ErrCorrupt, err)
 		}
 		n := binary.BigEndian.Uint32(size[:])
+		if first && size[0] == '<' {
+			return fmt.Errorf("%w: it begins with %q: XML is for ReadXML", ErrCorrupt, size[:])
+		}
 		if n > maxHeader {
 			return fmt.Errorf("%w: a blob header of %d bytes, above %d", ErrCorrupt, n, maxHeader)
 		}

@@ -5,7 +5,7 @@
 //	tasks.Link("compile", "test")     // compile before test
 //	tasks.Link("test", "release")
 //	_, err := tasks.Link("release", "compile")
-//	// err: cycle: release, compile, test, release
+//	// err: digraph: cycle: release, compile, test, release
 //
 // Nodes are named by keys of any comparable type. Links of a node have an order, that in
 // which they were made, and a number that stays: so a page of replies begins after the
@@ -387,7 +387,8 @@ func (g *Graph[K]) Page(dst []Linked[K], from K, after uint64, n int) []Linked[K
 	return dst
 }
 
-// Parents appends the nodes from which links lead to a key, those made first first.
+// Parents appends the nodes from which links lead to a key, those made first first; deleted
+// ones too. A task whose parents are all done is ready.
 func (g *Graph[K]) Parents(dst []K, to K) []K {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
@@ -454,7 +455,7 @@ func (g *Graph[K]) around(key K, near func([]uint32, *node[K]) []uint32) iter.Se
 	}
 }
 
-// Order returns all nodes of an acyclic graph, deleted ones too, so that links lead from
+// Order returns all nodes of an acyclic graph, deleted ones too ([Graph.Has] tells), so that links lead from
 // earlier to later ones; of another graph it returns the order in which they were added.
 func (g *Graph[K]) Order() []K {
 	g.mu.RLock()

@@ -1,6 +1,6 @@
 // Package httplimit puts a rate limit in front of an http.Handler.
 //
-//	l, err := ratelimit.New(ratelimit.GCRA{Rate: ratelimit.Per(100, time.Minute)}, nil)
+//	l, err := ratelimit.New(ratelimit.GCRA{Rate: ratelimit.Per(100, time.Minute), Burst: 10}, nil)
 //	key := httplimit.ClientIP(netip.MustParsePrefix("10.0.0.0/8")) // the balancers
 //	handler = httplimit.Middleware(l, &httplimit.Options{Key: key, Window: time.Minute})(handler)
 //

@@ -40,7 +40,10 @@
 //	strasse\x00Straße
 //
 // So the image needs nothing beside it: files, partitions and swaps work as without
-// spellings. [Surface] takes it off again, [Folded] what is before it.
+// spellings. [Surface] takes it off again, [Folded] what is before it: of every term
+// that comes out of an image, also of its Fuzzy. To look up a term, use [Lookup]; to step
+// a cursor, give it the bytes of [Prefix]. Who wants "cafe" to find "café" too asks
+// for one mistake ([trie.Image.Fuzzy]).
 //
 // # References
 //
