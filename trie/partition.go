@@ -231,14 +231,28 @@ func (p *Partitioned) publish(t *table) error {
 			}
 		}
 		before = b
-		last := -1
-		for n := shortest; n < len(b); n++ {
-			list, terms := g.gather(i-1, b[:n])
-			if terms != last { // else they are the same as of the shorter prefix
-				found = append(found, list...)
-			}
-			last = terms
+		if shortest == len(b) {
+			continue
 		}
+		list, terms := g.gather(i-1, b[:shortest])
+		found = append(found, list...)
+		// A longer prefix has some of the terms of a shorter one. Where it has all of them,
+		// so has each between the two.
+		var longer func(n, m, terms, left int)
+		longer = func(n, m, terms, left int) {
+			switch mid := (n + m) / 2; {
+			case terms == left:
+			case m-n == 1:
+				list, _ := g.gather(i-1, b[:m])
+				found = append(found, list...)
+			default:
+				_, half := g.gather(i-1, b[:mid])
+				longer(n, mid, terms, half)
+				longer(mid, m, half, left)
+			}
+		}
+		_, left := g.gather(i-1, b[:len(b)-1])
+		longer(shortest, len(b)-1, terms, left)
 	}
 	slices.SortFunc(found, func(a, b candidateTerm) int {
 		return cmp.Or(cmp.Compare(a.part, b.part), cmp.Compare(a.hit, b.hit))
@@ -408,6 +422,11 @@ func (p *Partitioned) K() int { return p.k }
 // Record counts queries for a prefix that were answered elsewhere, from an image of a
 // partition.
 func (p *Partitioned) Record(prefix string, queries uint64) {
+	const most = 1 << 40 // so that no sum of samples overflows
+	queries = min(queries, most)
+	if queries == 0 {
+		return
+	}
 	t := p.table.Load()
 	if i := t.find(prefix); t.spans(i, prefix) {
 		p.router.count.Add(queries)
@@ -723,7 +742,7 @@ func (x *part) cut() (at int, left, right *meter, ok bool) {
 			at, fewest = e, n
 		}
 	}
-	if float64(fewest) > 0.8*float64(total) {
+	if at == 0 || float64(fewest) > 0.8*float64(total) {
 		return 0, nil, nil, false
 	}
 	load := x.load.decayed()

@@ -548,3 +548,82 @@ func BenchmarkUpdate(b *testing.B) {
 		}
 	}
 }
+
+// Boundaries that are very long, as logs of what people typed may make them, cost their
+// length and not its square.
+func TestPartitionedLongBoundaries(t *testing.T) {
+	for _, length := range []int{10, 100, 30_000} {
+		p, err := NewPartitioned(empty, &PartitionOptions{Terms: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var terms []string
+		for i := range 40 {
+			terms = append(terms, strings.Repeat("z", length)+string(rune('a'+i%26))+strings.Repeat("y", i))
+			terms = append(terms, strings.Repeat("z", length*i/40))
+		}
+		slices.Sort(terms)
+		terms = slices.Compact(terms)
+		b := NewBuilder(nil)
+		for i, s := range terms {
+			b.Add(s, uint64(1+i*7%11))
+		}
+		want, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Update(func(yield func(string, uint64) bool) {
+			for i, s := range terms {
+				if !yield(s, uint64(1+i*7%11)) {
+					return
+				}
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range terms {
+			for _, n := range []int{0, 1, len(s) / 2, len(s) - 1, len(s)} {
+				prefix := s[:min(max(0, n), len(s))]
+				if got, want := p.Complete(nil, prefix, 10), want.Complete(nil, prefix, 10); !slices.Equal(got, want) {
+					t.Fatalf("length %d, prefix of %d: %d terms, want %d", length, len(prefix), len(got), len(want))
+				}
+			}
+		}
+	}
+}
+
+// Counts that other machines tell may be anything.
+func TestPartitionedRecordMuch(t *testing.T) {
+	p, err := NewPartitioned(empty, &PartitionOptions{Terms: 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Update(func(yield func(string, uint64) bool) {
+		for i := range 200 {
+			if !yield(fmt.Sprint(i), 1) {
+				return
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p.Record("7", 0)
+	for range 15 {
+		p.Record("150", 8)
+	}
+	for _, n := range []uint64{math.MaxUint64 - 120, 1 << 63, 1 << 63, math.MaxUint64} {
+		p.Record("151", n)
+		p.Record("15", n)
+	}
+	if _, err := p.Balance(time.Unix(1000, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Complete(nil, "151", 1); len(got) != 1 || got[0].Term != "151" {
+		t.Errorf("%v", got)
+	}
+	for _, x := range p.Partitions() {
+		if !(x.Load >= 0) {
+			t.Errorf("%+v", x)
+		}
+	}
+}
