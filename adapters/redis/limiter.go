@@ -56,7 +56,8 @@ type Options struct {
 	OnError func(error)
 }
 
-// MaxKey is how long a key may be before it is replaced by its SHA-256 hash.
+// MaxKey is how many bytes long a key may be before it is replaced by its SHA-256 hash. So is
+// a shorter one that ends with # and 64 hexadecimal digits, as such a hash is written.
 const MaxKey = 256
 
 // A Limiter applies one policy to each of many keys, which are shared by all that use
@@ -177,9 +178,10 @@ func share(p ratelimit.Policy, n int) ratelimit.Policy {
 // name returns what a key is called in Redis.
 func (l *Limiter) name(key string) string { return l.opts.Prefix + short(key) }
 
-// short replaces a long key by its hash. A hash tag in it stays.
+// short replaces a long key by its hash, and one that looks like such a hash too, so that
+// different keys have different names. A hash tag in it stays.
 func short(key string) string {
-	if len(key) <= MaxKey {
+	if len(key) <= MaxKey && !hashed(key) {
 		return key
 	}
 	sum := sha256.Sum256([]byte(key))
@@ -188,6 +190,20 @@ func short(key string) string {
 		return "{" + t + "}" + name
 	}
 	return name
+}
+
+// hashed tells whether a name ends as short makes it: with # and 64 hexadecimal digits.
+func hashed(name string) bool {
+	at := len(name) - hex.EncodedLen(sha256.Size)
+	if at < 1 || name[at-1] != '#' {
+		return false
+	}
+	for _, c := range []byte(name[at:]) {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // Check decides on n requests at once, as [ratelimit.Limiter.AllowN] does: all pass, or
