@@ -33,13 +33,11 @@ type batcher struct {
 	mu    sync.Mutex
 	queue []*call
 	busy  int
-	idle  *sync.Cond // busy has become 0
+	idle  chan struct{} // closed when busy becomes 0, where somebody waits for that
 }
 
 func newBatcher(send func(context.Context, []*call), flights, size int, timeout time.Duration, heeds bool) *batcher {
-	b := &batcher{send: send, flights: flights, size: size, timeout: timeout, heeds: heeds}
-	b.idle = sync.NewCond(&b.mu)
-	return b
+	return &batcher{send: send, flights: flights, size: size, timeout: timeout, heeds: heeds}
 }
 
 // do decides on one request. Where the context ends, or the timeout, before the request
@@ -137,18 +135,30 @@ func (b *batcher) next() []*call {
 	clear(b.queue[rest:])
 	b.queue = b.queue[:rest]
 	if len(batch) == 0 {
-		if b.busy--; b.busy == 0 {
-			b.idle.Broadcast()
+		if b.busy--; b.busy == 0 && b.idle != nil {
+			close(b.idle)
+			b.idle = nil
 		}
 	}
 	return batch
 }
 
-// wait waits until nothing is on its way.
-func (b *batcher) wait() {
+// wait waits until nothing is on its way, and no longer than that.
+func (b *batcher) wait(timeout time.Duration) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	for b.busy > 0 {
-		b.idle.Wait()
+	if b.busy == 0 {
+		b.mu.Unlock()
+		return
+	}
+	if b.idle == nil {
+		b.idle = make(chan struct{})
+	}
+	idle := b.idle
+	b.mu.Unlock()
+	timer := time.NewTimer(timeout)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
 	}
 }

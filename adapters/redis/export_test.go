@@ -19,7 +19,7 @@ func Slot(key string) int { return slot(key) }
 func (l *Limiter) Name(key string) string { return l.name(key) }
 
 // Settle waits until nothing is on its way.
-func (l *Limiter) Settle() { l.batch.wait() }
+func (l *Limiter) Settle() { l.batch.wait(time.Minute) }
 
 // NewNearWithClock returns a Near whose scripts begin with another clock, and which has
 // another one itself.
@@ -28,10 +28,10 @@ func NewNearWithClock(l *Limiter, o *NearOptions, clock string, now func() int64
 }
 
 // Sweep does what the goroutine does from time to time.
-func (n *Near) Sweep() { n.tell(n.ctx, true) }
+func (n *Near) Sweep() { _ = n.tell(true) }
 
 // Settle waits until nothing is on its way.
-func (n *Near) Settle() { n.batch.wait() }
+func (n *Near) Settle() { n.batch.wait(time.Minute) }
 
 // Abandon leaves everything as it is, like a node that dies.
 func (n *Near) Abandon() {

@@ -1,9 +1,13 @@
 package redis_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,5 +41,126 @@ func TestNamesDiffer(t *testing.T) {
 		if d := check(t, l, key, 1); !d.OK {
 			t.Fatalf("%.70q: %+v, it is the first", key, d)
 		}
+	}
+}
+
+// A hanging client does not answer while it is told to hang.
+type hanging struct {
+	redis.Client
+	heeds bool
+	hang  atomic.Bool
+	hung  atomic.Int64  // calls
+	free  chan struct{} // closed: they end
+}
+
+func (c *hanging) Heeds() bool { return c.heeds }
+
+func (c *hanging) Do(ctx context.Context, cmds []redis.Command) []redis.Reply {
+	if !c.hang.Load() {
+		return c.Client.Do(ctx, cmds)
+	}
+	c.hung.Add(1)
+	replies := make([]redis.Reply, len(cmds))
+	ended := ctx.Done()
+	if !c.heeds {
+		ended = nil
+	}
+	select {
+	case <-ended:
+	case <-c.free:
+	}
+	for i := range replies {
+		replies[i].Err = context.DeadlineExceeded
+	}
+	return replies
+}
+
+// soon fails where f does not return.
+func soon(t testing.TB, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() { f(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal(what + " does not return")
+	}
+}
+
+// A client that hangs is not waited for longer than the timeout, neither by who joins what
+// is told behind nor by Close.
+func TestNearHangingClient(t *testing.T) {
+	s, prefix := common(t)
+	for _, heeds := range []bool{false, true} {
+		t.Run(fmt.Sprint(heeds), func(t *testing.T) {
+			c := &hanging{Client: viaPrompt(t, s.addr), heeds: heeds, free: make(chan struct{})}
+			t.Cleanup(func() { close(c.free) }) // after Close, should that wait for it
+			l := newLimiter(t, c, GCRA{Rate: Per(100, time.Hour)}, redis.Options{Prefix: prefix + t.Name(), Timeout: 300 * time.Millisecond})
+			n, err := redis.NewNear(l, &redis.NearOptions{Mode: redis.WriteBack, MaxPending: 2, Flush: time.Millisecond})
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, n, "k", 1)
+			eventually(t, func() bool { return check(t, l, "k", 0).Remaining == 99 })
+			n.Settle()
+			c.hang.Store(true)
+			check(t, n, "k", 1)
+			eventually(t, func() bool { return c.hung.Load() > 0 }) // told behind
+			soon(t, "Check", func() {
+				for range 3 {
+					if _, err = n.Check(ctx, "k", 1); err != nil {
+						return
+					}
+				}
+			})
+			if !errors.Is(err, redis.ErrTimeout) {
+				t.Fatalf("%v, want ErrTimeout", err)
+			}
+			soon(t, "Close", func() { err = n.Close() })
+			if !errors.Is(err, redis.ErrTimeout) {
+				t.Fatalf("Close: %v, what has passed is not counted", err)
+			}
+			if !heeds && c.hung.Load() > 4 {
+				t.Fatalf("%d calls hang, want at most Flights and one", c.hung.Load())
+			}
+		})
+	}
+}
+
+// A forgetful client does not say what it has done.
+type forgetful struct {
+	redis.Client
+	on atomic.Bool
+}
+
+func (c *forgetful) Do(ctx context.Context, cmds []redis.Command) []redis.Reply {
+	replies := c.Client.Do(ctx, cmds)
+	if c.on.Load() {
+		for i := range replies {
+			replies[i] = redis.Reply{Err: errLost}
+		}
+	}
+	return replies
+}
+
+// After a lost answer Close tells that again, and then what has passed since.
+func TestNearCloseTellsAll(t *testing.T) {
+	s, prefix := common(t)
+	c := &forgetful{Client: viaPrompt(t, s.addr)}
+	l := newLimiter(t, c, GCRA{Rate: Per(1000, time.Hour)}, redis.Options{Prefix: prefix})
+	n := newNear(t, l, redis.NearOptions{Mode: redis.WriteBack, MaxPending: 100, Flush: time.Hour})
+	for range 2 {
+		for range 10 {
+			check(t, n, "k", 1)
+		}
+		c.on.Store(true)
+		n.Sweep()
+	}
+	c.on.Store(false)
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if d := check(t, l, "k", 0); d.Remaining != 980 {
+		t.Fatalf("%+v: 20 of 1000 have passed", d)
 	}
 }

@@ -1,10 +1,12 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -96,6 +98,7 @@ type Near struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 	once   sync.Once
+	busy   atomic.Bool // what tell has sent is on its way
 }
 
 type nearShard struct {
@@ -273,6 +276,7 @@ func (n *Near) Check(ctx context.Context, key string, k int) (ratelimit.Decision
 // check decides on need. It has the shard's lock, but for when it waits.
 func (n *Near) check(ctx context.Context, e *near, key string, need int64) (ratelimit.Decision, error) {
 	s, k := e.shard, int(need)
+	var timeout *time.Timer // of all waiting together
 	for tries := 0; ; {
 		if s.closed {
 			return ratelimit.Decision{}, ErrClosed
@@ -305,12 +309,18 @@ func (n *Near) check(ctx context.Context, e *near, key string, need int64) (rate
 			e.waits += need
 		}
 		s.mu.Unlock()
+		if timeout == nil {
+			timeout = time.NewTimer(n.l.opts.Timeout)
+			defer timeout.Stop()
+		}
 		var err error
 		select {
 		case <-f.done:
 			err = f.err
 		case <-ctx.Done():
 			err = ctx.Err()
+		case <-timeout.C:
+			err = fmt.Errorf("%w: %v", ErrTimeout, n.l.opts.Timeout)
 		}
 		failed := err != nil
 		if failed {
@@ -575,13 +585,18 @@ func (n *Near) sweeps() {
 			swept = n.now()
 		}
 		if n.l.rest.until.Load() == 0 || !n.l.resting() {
-			n.tell(n.ctx, whole)
+			_ = n.tell(whole) // who asks next hears of it
 		}
 	}
 }
 
-// tell sends what has to be sent of all keys, and sweeps them if asked to.
-func (n *Near) tell(ctx context.Context, sweep bool) {
+// tell sends what has to be sent of all keys, and sweeps them if asked to. It returns the
+// first error, and waits no longer than the timeout; where the client goes on after that,
+// nothing more is sent this way until it has ended.
+func (n *Near) tell(sweep bool) (err error) {
+	if !n.busy.CompareAndSwap(false, true) {
+		return fmt.Errorf("%w: the client is still at work on the call before", ErrTimeout)
+	}
 	var calls []*call
 	var entries []*near
 	var flights []*flight
@@ -613,17 +628,26 @@ func (n *Near) tell(ctx context.Context, sweep bool) {
 		s.mu.Unlock()
 	}
 	if len(calls) == 0 {
-		return
+		n.busy.Store(false)
+		return nil
 	}
-	within, cancel := context.WithTimeout(ctx, n.l.opts.Timeout)
-	defer cancel()
-	n.send(within, calls)
+	_, late := n.l.within(context.Background(), func(ctx context.Context) (any, error) {
+		defer n.busy.Store(false)
+		n.send(ctx, calls)
+		return nil, nil
+	})
 	for i, c := range calls {
-		n.land(entries[i], flights[i], c.x, sent, c.err)
-		if c.err != nil && ctx.Err() == nil {
-			_ = n.l.note(n.ctx, c.err)
+		failed := late // and the client may still be at work on c
+		if late == nil {
+			failed = n.batch.named(c.err)
+		}
+		n.land(entries[i], flights[i], c.x, sent, failed)
+		if failed != nil {
+			err = cmp.Or(err, failed)
+			_ = n.l.note(n.ctx, failed)
 		}
 	}
+	return err
 }
 
 // sweep looks after one key.
@@ -690,9 +714,10 @@ func (n *Near) args(calls []*call) run {
 }
 
 // Close waits for what is on its way, returns the tokens that are left, tells Redis what it
-// does not know yet, and ends. It returns the error of that; leases that could not be
-// returned end by themselves. Check returns [ErrClosed] from then on. It may be called more
-// than once.
+// does not know yet, and ends. It waits for Redis a few times [Options.Timeout] at most. It
+// returns an error where requests that have passed could not be counted; leases that could
+// not be returned end by themselves. Check returns [ErrClosed] from then on. It may be called
+// more than once.
 func (n *Near) Close() (err error) {
 	n.once.Do(func() {
 		for i := range n.shards {
@@ -703,16 +728,19 @@ func (n *Near) Close() (err error) {
 		}
 		n.stop()
 		n.wg.Wait()
-		n.batch.wait()
-		// All are still now: what is used counts as idle.
-		ctx := context.Background()
-		n.tell(ctx, true)
+		n.batch.wait(n.l.opts.Timeout)
+		// All are still now: what is used counts as idle. What was told before, and maybe
+		// lost, is told again first, and what has passed since after that.
+		failed := n.tell(true)
+		for failed == nil && n.pending() {
+			failed = n.tell(true)
+		}
 		for i := range n.shards {
 			s := &n.shards[i]
 			s.mu.Lock()
 			for _, e := range s.m {
 				if e.pending > 0 {
-					err = fmt.Errorf("%w: %d requests with %q are not counted", ErrTimeout, e.pending, e.name)
+					err = fmt.Errorf("%d requests with %q are not counted: %w", e.pending, e.name, failed)
 				}
 			}
 			s.m, s.dirty = nil, nil
@@ -720,4 +748,18 @@ func (n *Near) Close() (err error) {
 		}
 	})
 	return err
+}
+
+// pending tells whether Redis does not know of something that has passed.
+func (n *Near) pending() bool {
+	for i := range n.shards {
+		s := &n.shards[i]
+		s.mu.Lock()
+		some := slices.ContainsFunc(s.dirty, func(e *near) bool { return e.pending > 0 })
+		s.mu.Unlock()
+		if some {
+			return true
+		}
+	}
+	return false
 }
