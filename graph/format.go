@@ -246,16 +246,16 @@ func corrupt(what string, i int) error { return fmt.Errorf("%w: %s %d", ErrCorru
 
 // buckets tells whether arcs are sorted by their ends, as bucket does it.
 func buckets(n int, end, first, arcs []uint32) bool {
-	if first[0] != 0 || int(first[n]) != len(arcs) {
+	if first[0] != 0 || int64(first[n]) != int64(len(arcs)) {
 		return false
 	}
 	for u := range n {
-		if first[u] > first[u+1] || int(first[u+1]) > len(arcs) {
+		if first[u] > first[u+1] || int64(first[u+1]) > int64(len(arcs)) {
 			return false
 		}
 		for i := first[u]; i < first[u+1]; i++ {
 			a := arcs[i]
-			if int(a) >= len(end) || end[a] != uint32(u) || i > first[u] && arcs[i-1] >= a {
+			if int64(a) >= int64(len(end)) || end[a] != uint32(u) || i > first[u] && arcs[i-1] >= a {
 				return false
 			}
 		}
@@ -267,7 +267,7 @@ func buckets(n int, end, first, arcs []uint32) bool {
 func (g *Graph) check() error {
 	n := g.Nodes()
 	for a := range g.tail {
-		if int(g.tail[a]) >= n || int(g.head[a]) >= n {
+		if int64(g.tail[a]) >= int64(n) || int64(g.head[a]) >= int64(n) {
 			return corrupt("ends of arc", a)
 		}
 	}
@@ -280,7 +280,7 @@ func (g *Graph) check() error {
 		}
 	}
 	for i, t := range g.turns {
-		if int(t.From) >= g.Arcs() || int(t.To) >= g.Arcs() || g.head[t.From] != g.tail[t.To] || t.Cost > Inf ||
+		if int64(t.From) >= int64(g.Arcs()) || int64(t.To) >= int64(g.Arcs()) || g.head[t.From] != g.tail[t.To] || t.Cost > Inf ||
 			i > 0 && (g.turns[i-1].From > t.From || g.turns[i-1].From == t.From && g.turns[i-1].To >= t.To) {
 			return corrupt("turn", i)
 		}
@@ -294,7 +294,7 @@ func (g *Graph) check() error {
 func (t *Topology) check() error {
 	n := len(t.nodes)
 	for r, u := range t.order {
-		if int(u) >= n || int(t.rank[u]) != r {
+		if int64(u) >= int64(n) || int64(t.rank[u]) != int64(r) {
 			return corrupt("node of rank", r)
 		}
 	}
@@ -302,7 +302,7 @@ func (t *Topology) check() error {
 	for r := range n {
 		p := &t.nodes[r]
 		d := p.end - p.first
-		if p.first < end || p.end < p.first || int(p.end) > len(t.head) || p.first != align(end, d, t.pageBits) {
+		if p.first < end || p.end < p.first || int64(p.end) > int64(len(t.head)) || p.first != align(end, d, t.pageBits) {
 			return corrupt("arcs of rank", r)
 		}
 		for ; end < p.first; end++ {
@@ -318,7 +318,7 @@ func (t *Topology) check() error {
 			return corrupt("parent of rank", r)
 		}
 	}
-	if int(end) != len(t.head) || t.pageBits != pageBits(t.arcs, t.maxDegree) {
+	if int64(end) != int64(len(t.head)) || t.pageBits != pageBits(t.arcs, t.maxDegree) {
 		return fmt.Errorf("%w: %d arcs on pages of %d bits", ErrCorrupt, t.arcs, t.pageBits)
 	}
 	// From the top: parents, depths, and the closure under elimination.
@@ -332,7 +332,7 @@ func (t *Topology) check() error {
 			continue
 		}
 		row := t.head[p.first:p.end]
-		if int(p.parent) <= r || int(p.parent) >= n || row[0] != p.parent || p.depth != t.nodes[p.parent].depth+1 {
+		if int64(p.parent) <= int64(r) || int64(p.parent) >= int64(n) || row[0] != p.parent || p.depth != t.nodes[p.parent].depth+1 {
 			return corrupt("parent of rank", r)
 		}
 		t.height = max(t.height, int(p.depth)+1)
@@ -369,7 +369,7 @@ func (t *Topology) check() error {
 		}
 	}
 	// Arcs by their heads.
-	if len(t.low) != t.arcs || t.lowFirst[0] != 0 || int(t.lowFirst[n]) != t.arcs {
+	if len(t.low) != t.arcs || t.lowFirst[0] != 0 || int64(t.lowFirst[n]) != int64(t.arcs) {
 		return fmt.Errorf("%w: %d arcs by their heads, not %d", ErrCorrupt, len(t.low), t.arcs)
 	}
 	to := size
@@ -378,7 +378,7 @@ func (t *Topology) check() error {
 		p := &t.nodes[r]
 		for e := p.first; e < p.end; e++ {
 			i := &to[t.head[e]]
-			if int(*i) >= t.arcs || t.low[*i] != (lower{e, p.end}) {
+			if int64(*i) >= int64(t.arcs) || t.low[*i] != (lower{e, p.end}) {
 				return corrupt("head of arc", int(e))
 			}
 			*i++
@@ -412,16 +412,16 @@ func (t *Topology) checkSlots() error {
 			return corrupt("slot of arc", a)
 		}
 	}
-	if len(t.in) != used || t.inFirst[0] != 0 || int(t.inFirst[n]) != used {
+	if len(t.in) != used || t.inFirst[0] != 0 || int64(t.inFirst[n]) != int64(used) {
 		return fmt.Errorf("%w: %d inputs, not %d", ErrCorrupt, len(t.in), used)
 	}
 	for r := range n {
-		if t.inFirst[r] > t.inFirst[r+1] || int(t.inFirst[r+1]) > used {
+		if t.inFirst[r] > t.inFirst[r+1] || int64(t.inFirst[r+1]) > int64(used) {
 			return corrupt("inputs of rank", r)
 		}
 		for i := t.inFirst[r]; i < t.inFirst[r+1]; i++ {
 			in := t.in[i]
-			if int(in.arc) >= len(t.slot) || t.slot[in.arc] != in.slot || in.slot == none ||
+			if int64(in.arc) >= int64(len(t.slot)) || t.slot[in.arc] != in.slot || in.slot == none ||
 				in.slot>>1 < t.nodes[r].first || in.slot>>1 >= t.nodes[r].end ||
 				i > t.inFirst[r] && (t.in[i-1].slot > in.slot || t.in[i-1].slot == in.slot && t.in[i-1].arc >= in.arc) {
 				return corrupt("input", int(i))
@@ -497,7 +497,7 @@ func (t *Topology) ReadMetric(r io.Reader) (*Metric, error) {
 		return nil, fmt.Errorf("%w: checksum of the head", ErrCorrupt)
 	case le.Uint64(b[8:]) != t.Fingerprint():
 		return nil, fmt.Errorf("%w: %016x, not %016x", ErrIncompatible, le.Uint64(b[8:]), t.Fingerprint())
-	case int64(len(b)) != limit || int(le.Uint32(b[16:])) != t.g.Arcs():
+	case int64(len(b)) != limit || int64(le.Uint32(b[16:])) != int64(t.g.Arcs()):
 		return nil, fmt.Errorf("%w: %d bytes, not %d", ErrCorrupt, len(b), limit)
 	case le.Uint32(b[limit-4:]) != crc32.Checksum(b[metricHead:limit-4], castagnoli):
 		return nil, fmt.Errorf("%w: checksum of the weights", ErrCorrupt)

@@ -89,7 +89,7 @@ func NewRouter(ctx context.Context, pl *Placement, peers []Peer) (*Router, error
 
 // number returns the number of a border node in the overlay.
 func (r *Router) number(u graph.NodeID) (uint32, bool) {
-	if int(u) >= len(r.placement.of) {
+	if int64(u) >= int64(len(r.placement.of)) {
 		return 0, false
 	}
 	p := r.placement.Part(u)
@@ -107,7 +107,7 @@ func (r *Router) chart(part int, o *Overlay) (*roads, error) {
 	tails := make([]uint32, 0, len(m.arcs))
 	heads := make([]road, 0, len(m.arcs))
 	for _, a := range o.Arcs {
-		if int(a.From) >= len(own) || int(a.To) >= len(own) || a.Weight > graph.Inf {
+		if int64(a.From) >= int64(len(own)) || int64(a.To) >= int64(len(own)) || a.Weight > graph.Inf {
 			return nil, fmt.Errorf("%w: part %d has an arc from border %d to %d of %d", graph.ErrCorrupt, part, a.From, a.To, len(own))
 		}
 		tails = append(tails, a.From)
@@ -187,7 +187,7 @@ const patience = 10
 
 func (r *Router) ask(ctx context.Context, s, t graph.NodeID, path bool) (uint32, []graph.ArcID, Trace, error) {
 	var trace Trace
-	if n := len(r.placement.of); int(max(s, t)) >= n {
+	if n := len(r.placement.of); int64(max(s, t)) >= int64(n) {
 		return graph.Inf, nil, trace, fmt.Errorf("%w: node %d, nodes end at %d", graph.ErrInvalid, max(s, t), n)
 	}
 	for ; trace.Retries < patience; trace.Retries++ {
