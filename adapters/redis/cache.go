@@ -35,8 +35,10 @@ type CacheOptions struct {
 	// Beta says how eagerly a value is loaded again before it is stale: see [Cache]. Default
 	// 1; negative for never before.
 	Beta float64
-	// LoadTimeout is how long a load may take; if its process dies, others wait for so long
-	// before they load themselves. Default 10 s.
+	// LoadTimeout is how long a load may take. After that its context is over, and it counts
+	// as failed, also where it goes on: its goroutine then ends when it does, and another one
+	// may begin meanwhile. If its process dies, others wait for so long before they load
+	// themselves. Default 10 s.
 	LoadTimeout time.Duration
 	// ErrorPause is how long after a failed load nobody tries again, where a stale value is
 	// there. Default 1 s.
@@ -105,6 +107,7 @@ type Cache struct {
 type cacheShard struct {
 	mu      sync.Mutex
 	flights map[string]*cacheFlight
+	early   map[string]*cacheFlight  // loads behind, the last one of each key
 	entries map[string]*list.Element // of *cacheEntry
 	used    list.List                // from the last used on
 	bytes   int
@@ -164,15 +167,17 @@ func newCache(c Client, opts *CacheOptions, clock string) (*Cache, error) {
 	cache := &Cache{client: c, o: o, script: newScript(clock + luaCache), seed: maphash.MakeSeed(), rest: breaker{pause: o.Pause}}
 	for i := range cache.shards {
 		s := &cache.shards[i]
-		s.flights, s.entries = map[string]*cacheFlight{}, map[string]*list.Element{}
+		s.flights, s.early, s.entries = map[string]*cacheFlight{}, map[string]*cacheFlight{}, map[string]*list.Element{}
 	}
 	return cache, nil
 }
 
 // Get returns the value under a key, or what load returns where it is not known. Load's
 // context does not end with ctx, since others may wait for it too, but with
-// [CacheOptions.LoadTimeout]; it carries ctx's values. What a load that panics leaves is an
-// error. The value must not be changed: others have it too.
+// [CacheOptions.LoadTimeout]: a load that has not returned then is an error that wraps
+// [context.DeadlineExceeded]. The context carries ctx's values. Load has a goroutine of its
+// own; if it panics, or ends that by runtime.Goexit, that is an error. The value must not be
+// changed: others have it too.
 func (c *Cache) Get(ctx context.Context, key string, load func(ctx context.Context) ([]byte, error)) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -278,17 +283,7 @@ func (c *Cache) find(ctx context.Context, s *cacheShard, key string, load func(c
 			}
 			// Not stale yet: that can go on behind.
 			c.stats.early.Add(1)
-			started := c.start(func() {
-				value, keep, err := c.load(ctx, key, load, &loader{token, nil})
-				if none := errors.Is(err, ErrNotFound); err == nil || none {
-					s.mu.Lock()
-					if e := s.entries[key]; e != nil && min(keep, c.o.Local) > 0 {
-						s.put(&cacheEntry{key: key, value: value, none: none, till: time.Now().Add(min(keep, c.o.Local))}, c.o.LocalBytes/len(c.shards))
-					}
-					s.mu.Unlock()
-				}
-			})
-			if !started {
+			if !c.start(func() { c.loadEarly(ctx, s, key, load, token) }) {
 				return c.load(ctx, key, load, &loader{token, old})
 			}
 			c.stats.hits.Add(1)
@@ -305,6 +300,26 @@ func (c *Cache) find(ctx context.Context, s *cacheShard, key string, load func(c
 	}
 }
 
+// loadEarly loads a value that is not stale yet, and puts it in the place of what this
+// process has, unless Delete has come meanwhile, or another such load.
+func (c *Cache) loadEarly(ctx context.Context, s *cacheShard, key string, load func(context.Context) ([]byte, error), token string) {
+	f := &cacheFlight{}
+	s.mu.Lock()
+	s.early[key] = f
+	s.mu.Unlock()
+	value, keep, err := c.load(ctx, key, load, &loader{token, nil})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.early[key] != f {
+		return
+	}
+	delete(s.early, key)
+	none := errors.Is(err, ErrNotFound)
+	if keep = min(keep, c.o.Local); keep > 0 && s.entries[key] != nil && (err == nil || none) {
+		s.put(&cacheEntry{key: key, value: value, none: none, till: time.Now().Add(keep)}, c.o.LocalBytes/len(c.shards))
+	}
+}
+
 // A loader is who has the token to load a key, and what is there of it.
 type loader struct {
 	token string
@@ -316,7 +331,7 @@ func (c *Cache) load(ctx context.Context, key string, load func(context.Context)
 	c.stats.loads.Add(1)
 	within, cancel := context.WithTimeout(ctx, c.o.LoadTimeout)
 	began := time.Now()
-	value, err = protect(within, load)
+	value, err = c.run(within, load)
 	took := time.Since(began)
 	cancel()
 	none := errors.Is(err, ErrNotFound)
@@ -364,14 +379,36 @@ func spanOr0(d time.Duration) string {
 	return span(d)
 }
 
-// protect makes an error of a panic: what runs behind must not end the process.
-func protect(ctx context.Context, load func(context.Context) ([]byte, error)) (value []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			value, err = nil, fmt.Errorf("redis: load panicked: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return load(ctx)
+// run calls load in a goroutine of its own, so that neither a panic nor runtime.Goexit nor a
+// load that does not heed its context is more than an error. Close waits for the goroutine.
+func (c *Cache) run(ctx context.Context, load func(context.Context) ([]byte, error)) ([]byte, error) {
+	type result struct {
+		value []byte
+		err   error
+	}
+	done := make(chan result, 1)
+	c.wg.Go(func() { // while its caller, whom Close waits for too, runs
+		r := result{err: errors.New("redis: load ended its goroutine")}
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("redis: load panicked: %v\n%s", p, debug.Stack())
+			}
+			done <- r
+		}()
+		value, err := load(ctx)
+		r = result{value, err}
+	})
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+	}
+	select {
+	case r := <-done: // at the same time
+		return r.value, r.err
+	default:
+		return nil, fmt.Errorf("redis: load has not returned within %v: %w", c.o.LoadTimeout, ctx.Err())
+	}
 }
 
 // ask runs the script, unless Redis failed a moment ago.
@@ -443,6 +480,7 @@ func (c *Cache) drop(key string) {
 		f.deleted = true
 		delete(s.flights, key) // who comes now does not join it
 	}
+	delete(s.early, key) // its value is not put
 }
 
 // Stats returns the counts so far.
@@ -460,7 +498,7 @@ func (c *Cache) Stats() CacheStats {
 	return st
 }
 
-// Close waits for loads that go on, and makes Get return [ErrClosed] where it would have to
+// Close waits for loads that go on, those that overstay LoadTimeout too, and makes Get return [ErrClosed] where it would have to
 // ask. The client stays open.
 func (c *Cache) Close() error {
 	c.mu.Lock()

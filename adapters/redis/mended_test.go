@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -162,5 +164,86 @@ func TestNearCloseTellsAll(t *testing.T) {
 	}
 	if d := check(t, l, "k", 0); d.Remaining != 980 {
 		t.Fatalf("%+v: 20 of 1000 have passed", d)
+	}
+}
+
+// A slow client has stored a value some time before it says so.
+type slowFill struct {
+	redis.Client
+	done      atomic.Bool
+	held, end chan struct{}
+}
+
+func (c *slowFill) Do(ctx context.Context, cmds []redis.Command) []redis.Reply {
+	replies := c.Client.Do(ctx, cmds)
+	if len(cmds[0].Args) > 0 && cmds[0].Args[0] == "fill" && replies[0].Err == nil && c.done.CompareAndSwap(false, true) {
+		close(c.held)
+		<-c.end
+	}
+	return replies
+}
+
+// A load before the value is stale puts nothing that is older than Delete into this process'
+// memory.
+func TestCacheEarlyDelete(t *testing.T) {
+	s, prefix := common(t)
+	c := &slowFill{Client: viaPrompt(t, s.addr), held: make(chan struct{}), end: make(chan struct{})}
+	cache := newCache(t, c, redis.CacheOptions{Prefix: prefix, Local: time.Hour, TTL: time.Hour, Beta: 1e6, Timeout: time.Minute})
+	let := sync.OnceFunc(func() { close(c.end) })
+	t.Cleanup(let) // before Close
+	src := &source{}
+	src.set("old")
+	end := time.Now().Add(time.Hour).UnixMicro()
+	if err := raw(t, s.addr).HSet(ctx, prefix+"k", "v", "old", "d", time.Hour.Microseconds(), "e", end).Err(); err != nil {
+		t.Fatal(err)
+	}
+	get(t, cache, "k", src, "old")
+	<-c.held // what was loaded behind is in Redis
+	src.set("new")
+	if err := cache.Delete(ctx, "k"); err != nil {
+		t.Fatal(err)
+	}
+	get(t, cache, "k", src, "new")
+	let()
+	if err := cache.Close(); err != nil { // waits for what is behind
+		t.Fatal(err)
+	}
+	get(t, cache, "k", src, "new")
+	if st := cache.Stats(); st.Early != 1 || st.Local != 1 {
+		t.Fatalf("%+v: one load behind, one answer from memory", st)
+	}
+}
+
+// A load that never returns, or ends its goroutine, is an error, and the next one is as if it
+// had not been.
+func TestCacheLoadsThatDoNotReturn(t *testing.T) {
+	s, prefix := common(t)
+	cache := newCache(t, viaPrompt(t, s.addr), redis.CacheOptions{Prefix: prefix, LoadTimeout: 300 * time.Millisecond, Timeout: 5 * time.Second})
+	src, release := &source{}, make(chan struct{})
+	let := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(let) // before Close
+	src.set("v")
+	for key, load := range map[string]func(context.Context) ([]byte, error){
+		"ends":  func(context.Context) ([]byte, error) { runtime.Goexit(); return nil, nil },
+		"hangs": func(context.Context) ([]byte, error) { <-release; return []byte("late"), nil },
+	} {
+		var errs [2]error
+		soon(t, "Get", func() {
+			var wg sync.WaitGroup
+			for i := range errs {
+				wg.Go(func() { _, errs[i] = cache.Get(ctx, key, load) })
+			}
+			wg.Wait()
+		})
+		for _, err := range errs {
+			if err == nil || errors.Is(err, context.DeadlineExceeded) != (key == "hangs") {
+				t.Fatalf("%s: %v", key, err)
+			}
+		}
+		soon(t, "the next Get", func() { get(t, cache, key, src, "v") })
+	}
+	let()
+	if err := cache.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
