@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +19,9 @@ type call struct {
 	d    ratelimit.Decision
 	err  error
 	done chan struct{}
-	gone bool // the caller waits no more; under the batcher's mu until the call is taken
+	// Under the batcher's mu:
+	queued bool // in its queue
+	gone   bool // and the caller waits no more
 }
 
 // A batcher lets requests that come while others are on their way travel together. It
@@ -32,6 +35,7 @@ type batcher struct {
 
 	mu    sync.Mutex
 	queue []*call
+	gone  int // of these
 	busy  int
 	idle  chan struct{} // closed when busy becomes 0, where somebody waits for that
 }
@@ -58,6 +62,7 @@ func (b *batcher) do(ctx context.Context, c *call) error {
 		b.mu.Unlock()
 		go b.fly([]*call{c})
 	} else {
+		c.queued = true
 		b.queue = append(b.queue, c)
 		b.mu.Unlock()
 	}
@@ -73,7 +78,12 @@ func (b *batcher) do(ctx context.Context, c *call) error {
 		err = fmt.Errorf("%w: %v", ErrTimeout, b.timeout)
 	}
 	b.mu.Lock()
-	c.gone = true
+	if c.queued {
+		c.gone = true
+		if b.gone++; 2*b.gone > len(b.queue) { // what is kept is never much more than waits
+			b.queue, b.gone = slices.DeleteFunc(b.queue, func(c *call) bool { return c.gone }), 0
+		}
+	}
 	b.mu.Unlock()
 	return err
 }
@@ -128,7 +138,10 @@ func (b *batcher) next() []*call {
 			rest = copy(b.queue, b.queue[i:])
 			break
 		}
-		if !c.gone {
+		c.queued = false
+		if c.gone {
+			b.gone--
+		} else {
 			batch = append(batch, c)
 		}
 	}

@@ -33,7 +33,10 @@ type Reply struct {
 type Client interface {
 	// Do sends commands, together where it can, and returns their replies in the same
 	// order. The text of a server's error begins with the server's, NOSCRIPT and the
-	// like. It should give up when the context ends; nothing here relies on that.
+	// like. It should give up when the context ends. Where it does not, callers return in
+	// time all the same, but each call that hangs keeps its goroutine and commands until it
+	// ends: of a Limiter's and a Near's Check at most Options.Flights each, of what else is
+	// asked one for each call.
 	Do(ctx context.Context, cmds []Command) []Reply
 	// Cluster tells whether keys of different slots are on different servers.
 	Cluster() bool

@@ -21,6 +21,13 @@ func (l *Limiter) Name(key string) string { return l.name(key) }
 // Settle waits until nothing is on its way.
 func (l *Limiter) Settle() { l.batch.wait(time.Minute) }
 
+// Queued is how many requests are kept that have not left.
+func (l *Limiter) Queued() int {
+	l.batch.mu.Lock()
+	defer l.batch.mu.Unlock()
+	return len(l.batch.queue)
+}
+
 // NewNearWithClock returns a Near whose scripts begin with another clock, and which has
 // another one itself.
 func NewNearWithClock(l *Limiter, o *NearOptions, clock string, now func() int64) (*Near, error) {

@@ -247,3 +247,41 @@ func TestCacheLoadsThatDoNotReturn(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// While the client hangs, requests whose callers have left are not kept.
+func TestQueueOfHangingClient(t *testing.T) {
+	c := &hanging{free: make(chan struct{})}
+	c.hang.Store(true)
+	l := newLimiter(t, notCluster{c}, GCRA{Rate: Per(1, time.Hour)}, redis.Options{Timeout: time.Millisecond})
+	for i := range 10 {
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				if _, err := l.Check(ctx, "k", 1); !errors.Is(err, redis.ErrTimeout) {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if n := l.Queued(); n > 1 {
+			t.Fatalf("round %d: %d requests are kept, and nobody waits", i, n)
+		}
+	}
+	close(c.free)
+	l.Settle()
+}
+
+type notCluster struct{ *hanging }
+
+func (notCluster) Cluster() bool { return false }
+
+// A rate whose fraction is not round is counted exactly by the Limiter only.
+func TestNearUnsupportedRate(t *testing.T) {
+	c := notCluster{&hanging{}}
+	l := newLimiter(t, c, GCRA{Rate: Per(999_983, 24*time.Hour)}, redis.Options{})
+	if _, err := redis.NewNear(l, nil); !errors.Is(err, redis.ErrUnsupported) {
+		t.Error(err)
+	}
+	newNear(t, l, redis.NearOptions{Mode: redis.Deny})
+	newNear(t, newLimiter(t, c, GCRA{Rate: Per(1_000_000, 24*time.Hour)}, redis.Options{}), redis.NearOptions{})
+}

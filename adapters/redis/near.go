@@ -53,7 +53,7 @@ type NearOptions struct {
 	// Flush is, for WriteBack, how long Redis may be told nothing. Default 50 ms.
 	Flush time.Duration
 	// MaxKeys bounds the keys that are remembered here, at about 300 bytes and the key
-	// each. A further key takes the place of one that came once, or else is decided on in
+	// each. It is rounded down to a multiple of 64, but is at least 64. A further key takes the place of one that came once, or else is decided on in
 	// Redis. Default 100,000.
 	MaxKeys int
 }
@@ -159,8 +159,11 @@ type exchange struct {
 	reply                        [5]int64
 }
 
-// NewNear returns a Near in front of l. Lease and WriteBack need a GCRA or a TokenBucket
-// whose burst takes less than 285 years to come in, or it is [ErrUnsupported].
+// NewNear returns a Near in front of l. Lease and WriteBack need a GCRA or a TokenBucket that
+// the scripts count exactly, or it is [ErrUnsupported]: with the rate Count in Period as the
+// fraction Period/(1000 ns·Count) in its lowest terms, the burst times the numerator is less
+// than 2^53. Rates of round numbers are far from that; 999,983 in a day, a prime, is beyond.
+// Mode Deny fits every policy.
 func NewNear(l *Limiter, opts *NearOptions) (*Near, error) { return newNear(l, opts, luaClock, nil) }
 
 // newNear takes the clocks, of Redis and of this node, for tests.
