@@ -167,7 +167,7 @@ func span(d time.Duration) string {
 }
 
 // Begin implements [idem.Backend]. Durations are rounded up to microseconds. A repetition of
-// the client's after a lost answer finds its own attempt.
+// the client's after a lost answer finds its own attempt, and what that took over.
 func (b *Idem) Begin(ctx context.Context, s idem.Start) (rec, before idem.Record, won bool, err error) {
 	own := strconv.FormatUint(rand.Uint64(), 36)
 	what, recs, err := b.do(ctx, s.Key, "begin", string(s.Hash), span(s.Lease), span(s.Keep), own)

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/ashlar-go/ashlar/adapters/redis"
+	"github.com/ashlar-go/ashlar/idem"
 	. "github.com/ashlar-go/ashlar/ratelimit"
 )
 
@@ -284,4 +286,36 @@ func TestNearUnsupportedRate(t *testing.T) {
 	}
 	newNear(t, l, redis.NearOptions{Mode: redis.Deny})
 	newNear(t, newLimiter(t, c, GCRA{Rate: Per(1_000_000, 24*time.Hour)}, redis.Options{}), redis.NearOptions{})
+}
+
+// A repeating client sends all twice, as after a lost answer.
+type repeating struct{ redis.Client }
+
+func (c repeating) Do(ctx context.Context, cmds []redis.Command) []redis.Reply {
+	c.Client.Do(ctx, cmds)
+	return c.Client.Do(ctx, cmds)
+}
+
+// A repetition of Begin tells what was taken over, as the first did.
+func TestIdemRepeatedBegin(t *testing.T) {
+	s, prefix := common(t)
+	c, clk := viaPrompt(t, s.addr), newMoment(t, s.addr, prefix)
+	b, err := redis.NewIdemWithClock(repeating{c}, &redis.IdemOptions{Prefix: prefix}, clk.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := idem.Start{Key: "k", Lease: time.Second, Keep: time.Hour}
+	var last idem.Record
+	for i := range 3 {
+		rec, before, won, err := b.Begin(ctx, start)
+		if err != nil || !won || rec.Token != uint64(i+1) || !reflect.DeepEqual(before, last) {
+			t.Fatalf("attempt %d: %+v, before %+v, want %+v, %t, %v", i+1, rec, before, last, won, err)
+		}
+		last = rec
+		clk.pass(2_000_000)
+	}
+	clk.pass(2 * time.Hour.Microseconds()) // forgotten, but still in Redis
+	if rec, before, won, err := b.Begin(ctx, start); err != nil || !won || rec.Token != 1 || before.Key != "" {
+		t.Fatalf("%+v, before %+v, %t, %v", rec, before, won, err)
+	}
 }

@@ -1,6 +1,6 @@
 -- A key is a hash: s state, t token, h the request's hash, r result, b when it began, l
--- when its lease ends, e when it is forgotten, k the length of keep, o who began it. Times
--- are microseconds. Two sorted sets list the keys of a partition that are begun: by the end
+-- when its lease ends, e when it is forgotten, o who began it; and while it is begun, with
+-- a p before them, those of the attempt that it took over. Times are microseconds. Two sorted sets list the keys of a partition that are begun: by the end
 -- of their lease, and by when they are forgotten.
 --
 --   KEYS   the key, the two sets; of Unfinished only the sets
@@ -67,12 +67,26 @@ if what == 'begin' then
   if old then
     if old.h ~= hash then return {'mismatch', list(old)} end
     -- The answer was lost, and the question came again.
-    if old.s == '1' and old.o == own then return {'won', list(old)} end
+    if old.s == '1' and old.o == own then
+      local names = {}
+      for i, f in ipairs(fields) do names[i] = 'p' .. f end
+      local prior = redis.call('HMGET', key, unpack(names))
+      if prior[2] ~= text(tonumber(old.t) - 1) then prior = {} end -- of a life before
+      return {'won', list(old), prior}
+    end
     if not (old.s == '4' or (old.s == '1' and tonumber(old.l) <= now)) then return {'ok', list(old)} end
     token, before = tonumber(old.t) + 1, old
   end
   local rec = {s = '1', t = text(token), h = hash, r = '', b = text(now), l = text(now + lease), e = text(now + lease + keep), o = own}
   save(rec)
+  if before then
+    local t = {}
+    for _, f in ipairs(fields) do
+      t[#t + 1] = 'p' .. f
+      t[#t + 1] = before[f]
+    end
+    redis.call('HSET', key, unpack(t))
+  end
   return {'won', list(rec), list(before)}
 end
 
@@ -82,6 +96,9 @@ if what == 'finish' then
     if old.s == '1' then
       old.s, old.r, old.l, old.e = state, result, '', text(now + keep)
       save(old)
+      if token ~= '1' then
+        for _, f in ipairs(fields) do redis.call('HDEL', key, 'p' .. f) end
+      end
       return {'ok'}
     end
     if old.s == state and old.r == result then return {'ok'} end
