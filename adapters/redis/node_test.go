@@ -3,6 +3,7 @@ package redis_test
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -105,7 +106,9 @@ func runNode(text string) error {
 		})
 	}
 	wg.Wait()
-	if err := near.Close(); err != nil {
+	// The network may lose the last answer: then this node is one more that died without
+	// telling, which the bound allows for.
+	if err := near.Close(); err != nil && !errors.Is(err, redis.ErrTimeout) {
 		return err
 	}
 	report.Decisions, report.Failures, report.Near = int(decisions.Load()), int(failures.Load()), near.Stats()
