@@ -22,8 +22,10 @@ type phone struct {
 	where   func(id int) (lat, lon float64)
 	address string
 	backoff func(rng *rand.Rand, failures int) time.Duration
-	tried   func(at time.Time) // is told of each attempt to connect after the first success
-	rng     *rand.Rand
+	// tried is told of each attempt to connect after the first success, and how long the
+	// phone had waited for it.
+	tried func(at time.Time, pause time.Duration, failures int)
+	rng   *rand.Rand
 }
 
 // At once is what an app does that was never tried with many others; jittered takes a
@@ -46,7 +48,7 @@ func (p *phone) run(ctx context.Context) {
 			case <-time.After(pause):
 			}
 			if p.tried != nil {
-				p.tried(time.Now())
+				p.tried(time.Now(), pause, failures)
 			}
 		}
 		c, _, err := websocket.Dial(ctx, "ws://"+p.address+"/drive", nil)
@@ -88,6 +90,7 @@ type crowd struct {
 
 	mu    sync.Mutex
 	tries []time.Time
+	first []time.Duration // how long each phone waited before its first try
 }
 
 // startCrowd starts n phones. They connect one after the other, so that the first time is
@@ -99,10 +102,13 @@ func startCrowd(ctx context.Context, n int, address string, backoff func(*rand.R
 	for i := range n {
 		p := &phone{
 			id: uint32(i), where: where, address: address, backoff: backoff, rng: rand.New(rand.NewPCG(uint64(i), 3)),
-			tried: func(at time.Time) {
+			tried: func(at time.Time, pause time.Duration, failures int) {
 				c.mu.Lock()
 				defer c.mu.Unlock()
 				c.tries = append(c.tries, at)
+				if failures == 0 {
+					c.first = append(c.first, pause)
+				}
 			},
 		}
 		c.work.Go(func() {
@@ -136,6 +142,22 @@ func (c *crowd) peak(span time.Duration) (most, all int) {
 		most = max(most, i-first+1)
 	}
 	return most, len(c.tries)
+}
+
+// planned returns the most phones whose first try falls into the same span of time, if all
+// lose their connections at the same moment and the machine is quick.
+func (c *crowd) planned(span time.Duration) (most int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	slices.Sort(c.first)
+	first := 0
+	for i, pause := range c.first {
+		for pause-c.first[first] > span {
+			first++
+		}
+		most = max(most, i-first+1)
+	}
+	return most
 }
 
 // A meter is a connection that counts.

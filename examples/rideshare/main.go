@@ -241,10 +241,10 @@ func (s *story) concert(context.Context) error {
 		}
 		return
 	}
-	tell := func(when string) (cells, fullest int) {
+	tell := func(when string) (smallest, fullest int) {
 		cells, fullest, small, large := shape()
 		s.say("  %-28s %4d cells, the fullest has %3d cars; cells of %d to %d bits", when, cells, fullest, large, small)
-		return cells, fullest
+		return small, fullest
 	}
 	s.say("cells that hold more than 128 cars are cut in sixteen, and joined again when they are empty:")
 	before, full := tell("on an ordinary evening")
@@ -281,7 +281,7 @@ func (s *story) concert(context.Context) error {
 	}
 	after, fullAfter := tell("when all have gone home")
 	s.say("large cities need small cells, and the sea none: the tree finds that out by itself")
-	return check(during != before && full <= 128 && fullDuring <= 128 && fullAfter <= 128 && after <= during && wrong == 0, "no cell is above its limit, and the nearest are the nearest")
+	return check(during > before && full <= 128 && fullDuring <= 128 && fullAfter <= 128 && after <= during && wrong == 0, "cells are small where it is crowded and no cell is above its limit, and the nearest are the nearest")
 }
 
 func allPlaces(index *geohash.Index[int]) func(func(geohash.Point) bool) {
@@ -303,43 +303,43 @@ func (s *story) killed(ctx context.Context) error {
 		name    string
 		backoff func(*rand.Rand, int) time.Duration
 	}{{"again after 0.2 s", atOnce}, {"again within 2 s, at random", jittered}} {
-		most, tries, err := s.kill(ctx, way.backoff, span)
+		most, tries, planned, err := s.kill(ctx, way.backoff, span)
 		if err != nil {
 			return err
 		}
-		peaks[way.name] = most
-		s.say("  %-28s %5s phones try within 50 ms, %s tries until all are connected", way.name, num(most), num(tries))
+		peaks[way.name] = planned
+		s.say("  %-28s %5s phones want to try within the same 50 ms; here %s did, with %s tries until all were connected", way.name, num(planned), num(most), num(tries))
 	}
 	s.say("positions are in no database: the new server knew nobody, and knew all %s as soon as each had reported once, which is one interval after it was connected", num(s.n))
-	return check(peaks["again within 2 s, at random"]*2 < peaks["again after 0.2 s"], "jitter spreads the rush: %v", peaks)
+	return check(peaks["again within 2 s, at random"]*10 < peaks["again after 0.2 s"], "jitter spreads the rush: %v", peaks)
 }
 
 // kill kills a server with phones, starts another in its place, and waits until that one
 // knows all.
-func (s *story) kill(ctx context.Context, backoff func(*rand.Rand, int) time.Duration, span time.Duration) (most, tries int, err error) {
+func (s *story) kill(ctx context.Context, backoff func(*rand.Rand, int) time.Duration, span time.Duration) (most, tries, planned int, err error) {
 	server, err := startServer("127.0.0.1:0")
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	fleet := s.roads.fleet(s.n, 2)
 	c := startCrowd(ctx, s.n, server.address, backoff, func(i int) (float64, float64) { return s.roads.at(fleet[i]) })
 	defer c.stop()
 	if err := s.known(ctx, server, s.n); err != nil {
-		return 0, 0, errors.Join(err, server.Kill())
+		return 0, 0, 0, errors.Join(err, server.Kill())
 	}
 	if err := server.Kill(); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	next, err := startServer(server.address)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer func() { _ = next.Kill() }()
 	if err := s.known(ctx, next, s.n); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	most, tries = c.peak(span)
-	return most, tries, nil
+	return most, tries, c.planned(span), nil
 }
 
 // ---- 5 --------------------------------------------------------------------------
