@@ -453,7 +453,11 @@ func TestNearestAllocatesNothing(t *testing.T) {
 // Points that hop between places far apart are found once, while many hop at the same
 // time; a search of all ends, although the leaves that it has yet to see are replaced.
 func TestNeverTwice(t *testing.T) {
-	const keys, movers, still = 200, 8, 20_000
+	const keys, movers = 200, 8
+	rounds, still := 300, 20_000
+	if raceEnabled { // which is slow
+		rounds, still = 60, 5000
+	}
 	ix := NewIndex[int](nil)
 	r := rand.New(rand.NewPCG(1, 1))
 	for i := range still {
@@ -485,7 +489,7 @@ func TestNeverTwice(t *testing.T) {
 		})
 	}
 	var found []Found[int]
-	for round := range 300 {
+	for round := range rounds {
 		var err error
 		if round%2 == 0 {
 			found, err = ix.Radius(found[:0], 10, 20, 21e6, nil)

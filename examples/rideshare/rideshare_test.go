@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 func TestRun(t *testing.T) {
 	n := usual
 	if slow {
-		n = 400
+		n = 200
 	}
 	var out bytes.Buffer
 	if err := run(t.Context(), &out, n); err != nil {
