@@ -9,12 +9,101 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	"github.com/ashlar-go/ashlar/examples/internal/child"
 	"github.com/ashlar-go/ashlar/graph"
 	"github.com/ashlar-go/ashlar/graph/shard"
 	"github.com/ashlar-go/ashlar/stream"
 )
+
+// cut is part 8: the network on several processes.
+func (s *story) cut(ctx context.Context) (err error) {
+	pl, err := shard.Place(s.n.g, parts, placeBits)
+	if err != nil {
+		return err
+	}
+	arcs := float64(s.n.g.Arcs())
+	s.say("%d processes; arcs from one to another: %.2f %% if nodes are placed by geohash, %.0f %% by a hash of their number",
+		parts, 100*float64(crossing(s.n.g, pl.Part))/arcs, 100*float64(crossing(s.n.g, byHash))/arcs)
+	t, err := startFleet(s.files)
+	defer func() { err = errors.Join(err, t.stop()) }()
+	if err != nil {
+		return err
+	}
+	var runs [parts][]string
+	for _, r := range pl.Runs() {
+		runs[r.Part] = append(runs[r.Part], r.First.String()+"…"+r.Last.String())
+	}
+	for i, z := range t.sizes {
+		cells := strings.Join(runs[i], ", ")
+		s.say("  part %d has %6s crossings, %3d of them at a border: cells %s", i, num(z.nodes), z.borders, cells)
+	}
+	router, err := shard.NewRouter(ctx, pl, t.peers())
+	if err != nil {
+		return err
+	}
+	q := s.free.NewQuery()
+	pairs := s.pairs[:len(s.pairs)/2]
+	wrong, requests, across := 0, 0, 0
+	for _, p := range pairs {
+		d, trace, err := router.Distance(ctx, p.s, p.t)
+		if err != nil {
+			return err
+		}
+		want, err := q.Distance(p.s, p.t)
+		if err != nil {
+			return err
+		}
+		if d != want {
+			wrong++
+		}
+		if pl.Part(p.s) != pl.Part(p.t) {
+			across++
+		}
+		requests += trace.Requests
+	}
+	nodes, overlay := router.Size()
+	s.say("a router that knows %s crossings at borders and %s arcs between them asked %d questions, %d from part to part: %d wrong, %.1f requests each",
+		num(nodes), num(overlay), len(pairs), across, wrong, float64(requests)/float64(len(pairs)))
+	// The jam: each part is told of its own roads.
+	var list [parts][]graph.Change
+	for a := range graph.ArcID(s.n.g.Arcs()) {
+		if w := s.jammed.Weight(a); w != s.free.Weight(a) {
+			part := pl.Part(s.n.g.Tail(a))
+			list[part] = append(list[part], graph.Change{Arc: a, Weight: w})
+		}
+	}
+	told := 0
+	for part, changes := range list {
+		if len(changes) == 0 {
+			continue
+		}
+		told++
+		version, err := t.clients[part].Update(ctx, changes)
+		if err == nil {
+			err = router.Refresh(ctx, part, version)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	trip := s.trips[2]
+	d, path, trace, err := router.Path(ctx, trip.from, trip.to)
+	if err != nil {
+		return err
+	}
+	q.Reset(s.jammed)
+	want, err := q.Distance(trip.from, trip.to)
+	if err != nil {
+		return err
+	}
+	s.say("the jam of 08:15 is told to %d of them; the long trip then takes %s min, leads through %d parts, and is found with %d requests", told, eta(d), trace.Parts, trace.Requests)
+	if err := check(d == want && leads(s.n.g, path, trip.from, trip.to) && sum(s.jammed.Weight, path) == d, "the parts together know the way around the jam"); err != nil {
+		return err
+	}
+	return check(wrong == 0 && float64(requests) <= 2*float64(len(pairs)), "answers across parts are exact, for two requests")
+}
 
 // The network is divided among so many processes, by geohash cells of so many bits.
 const (

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/binary"
+	"errors"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -9,6 +12,78 @@ import (
 
 	"github.com/ashlar-go/ashlar/graph"
 )
+
+// hops is part 7: from crossing to crossing on the mapped file, and by look-ups in an
+// index.
+func (s *story) hops(context.Context) error {
+	path := filepath.Join(s.dir, "roads.graph")
+	if err := graph.WriteFile(path, s.topo); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	mapped, err := graph.OpenMapped(path)
+	if err != nil {
+		return err
+	}
+	opened := time.Since(began)
+	same := mapped.Fingerprint() == s.topo.Fingerprint()
+	if err := errors.Join(mapped.Close(), check(same, "the file holds the hierarchy")); err != nil {
+		return err
+	}
+	t, err := newTable(s.dir, s.n.g)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	from := s.trips[0].from
+	const hops = 300_000
+	s.say("the hierarchy and its graph in a file of %s bytes, mapped and checked in %s ms: pages that nobody asks for stay on disk", num(int(info.Size())), millis(opened))
+	end, direct, err := walkMapped(path, from, hops)
+	if err != nil {
+		return err
+	}
+	end2, indexed, err := t.walk(from, hops, false)
+	if err != nil {
+		return err
+	}
+	end3, each, err := t.walk(from, hops/10, true)
+	if err != nil {
+		return err
+	}
+	middle, _, err := walkMapped(path, from, hops/10)
+	if err != nil {
+		return err
+	}
+	depth, err := t.depth()
+	if err != nil {
+		return err
+	}
+	q, err := graph.NewSearch(s.n.g, s.n.millis)
+	if err != nil {
+		return err
+	}
+	if _, err := q.Distance(s.trips[2].from, s.trips[2].to); err != nil {
+		return err
+	}
+	looked := float64(q.Settled())
+	s.say("%s hops from crossing to crossing:            ns a hop   for all that Dijkstra looks at on the long trip, ms", num(hops))
+	for _, x := range []struct {
+		name string
+		d    float64
+	}{
+		{"the graph: a node says where its arcs are", float64(direct.Nanoseconds()) / hops},
+		{"an index (B+tree), all in one transaction", float64(indexed.Nanoseconds()) / hops},
+		{"an index, a question for each hop", float64(each.Nanoseconds()) / (hops / 10)},
+	} {
+		s.say("  %-44s   %8.1f   %8.2f", x.name, x.d, x.d*looked/1e6)
+	}
+	s.say("a hop by the index searches %d pages, from the root to a leaf, and the more the larger the map; one by the graph reads two places", depth)
+	return check(end == end2 && middle == end3 && depth > 1, "both come to the same crossing, the index by way of its root")
+}
 
 // A walker goes from crossing to crossing for ever, taking one road or another.
 type walker struct {
