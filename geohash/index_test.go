@@ -427,35 +427,12 @@ func unique(t *testing.T, found []Found[int]) {
 	}
 }
 
-var raceEnabled bool // see race_test.go
-
-func TestNearestAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("a pool forgets at random under the race detector")
-	}
-	ix := NewIndex[int](nil)
-	r := rand.New(rand.NewPCG(1, 1))
-	for i := range 10000 {
-		lat, lon := somewhere(r, 1)
-		if err := ix.Put(i, lat, lon); err != nil {
-			t.Fatal(err)
-		}
-	}
-	dst := make([]Found[int], 0, 10)
-	if n := testing.AllocsPerRun(100, func() { dst, _ = ix.Nearest(dst[:0], 55.75, 37.6, 10, nil) }); n > 0 {
-		t.Errorf("%v allocations", n)
-	}
-	if n := testing.AllocsPerRun(1000, func() { _ = ix.Put(r.IntN(10000), 55.75+r.NormFloat64()*0.1, 37.6) }); n > 1 {
-		t.Errorf("%v allocations a move", n)
-	}
-}
-
 // Points that hop between places far apart are found once, while many hop at the same
 // time; a search of all ends, although the leaves that it has yet to see are replaced.
 func TestNeverTwice(t *testing.T) {
 	const keys, movers = 200, 8
 	rounds, still := 300, 20_000
-	if raceEnabled { // which is slow
+	if slow { // the race detector
 		rounds, still = 60, 5000
 	}
 	ix := NewIndex[int](nil)

@@ -2,5 +2,4 @@
 
 package geohash
 
-// A pool forgets at random under the race detector.
-func init() { raceEnabled = true }
+const slow = true

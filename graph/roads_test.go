@@ -3,6 +3,7 @@ package graph
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/binary"
@@ -11,12 +12,18 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
-// roadFile opens a gzipped file in the folder that ASHLAR_ROADS names.
+// roadFile opens a gzipped file in the folder that ASHLAR_ROADS names, and what is of
+// Monaco in testdata.
 func roadFile(t testing.TB, name string) io.Reader {
-	f, err := os.Open(filepath.Join(os.Getenv("ASHLAR_ROADS"), name))
+	path := filepath.Join(os.Getenv("ASHLAR_ROADS"), name)
+	if strings.HasPrefix(name, "monaco.") {
+		path = filepath.Join("testdata", name)
+	}
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,41 +46,66 @@ func newYork(t testing.TB) (*Graph, []uint32) {
 
 // monaco has one-ways and turn restrictions.
 func monaco(t testing.TB) (*Graph, []uint32) {
-	g, w, err := ReadDIMACS(roadFile(t, "osm-monaco.t.gr.gz"), roadFile(t, "osm-monaco.co.gz"))
+	g, w, err := ReadDIMACS(roadFile(t, "monaco.t.gr.gz"), roadFile(t, "monaco.co.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return g, w
 }
 
-// moscow is made of pairs of integers: positions in metres, and links.
+// moscow is made of pairs of integers, positions in metres and links, and a class of speed
+// for each link of the largest part, once, in the order of its lower and its higher end.
 func moscow(t testing.TB) (*Graph, []uint32) {
-	read := func(name string) (pairs [][2]int32) {
+	read := func(name string) []byte {
 		b, err := io.ReadAll(roadFile(t, name))
 		if err != nil {
 			t.Fatal(err)
 		}
-		for ; len(b) >= 8; b = b[8:] {
-			pairs = append(pairs, [2]int32{int32(binary.LittleEndian.Uint32(b)), int32(binary.LittleEndian.Uint32(b[4:]))})
-		}
-		return pairs
+		return b
 	}
-	at, links := read("moscow.co.bin.gz"), read("moscow.gr.bin.gz")
-	b := NewBuilder(len(at))
+	pairs := func(b []byte) (list [][2]int32) {
+		for ; len(b) >= 8; b = b[8:] {
+			list = append(list, [2]int32{int32(binary.LittleEndian.Uint32(b)), int32(binary.LittleEndian.Uint32(b[4:]))})
+		}
+		return list
+	}
+	at, links, classes := pairs(read("moscow.co.bin.gz")), pairs(read("moscow.gr.bin.gz")), read("moscow.class.bin.gz")
+	for i, l := range links {
+		links[i] = [2]int32{min(l[0], l[1]) - 1, max(l[0], l[1]) - 1}
+	}
+	slices.SortFunc(links, func(a, b [2]int32) int { return cmp.Or(cmp.Compare(a[0], b[0]), cmp.Compare(a[1], b[1])) })
+	links = slices.Compact(links)
+	all := NewBuilder(len(at))
+	for _, l := range links {
+		all.AddEdge(uint32(l[0]), uint32(l[1]))
+	}
+	g, err := all.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	component, count := g.Components()
+	sizes := make([]int, count)
+	for _, c := range component {
+		sizes[c]++
+	}
+	largest := uint32(slices.Index(sizes, slices.Max(sizes)))
+	links = slices.DeleteFunc(links, func(l [2]int32) bool { return component[l[0]] != largest })
+	if len(links) != len(classes) {
+		t.Fatalf("%d links, %d classes", len(links), len(classes))
+	}
+	b := NewBuilder(len(at)) // what is in other parts stays, without arcs
 	for u, p := range at {
 		b.SetCoord(uint32(u), 55.58+float64(p[1])/111320, 37.39+float64(p[0])/62900)
 	}
 	var w []uint32
-	rng := splitmix(5)
-	for _, l := range links {
-		u, v := uint32(l[0]-1), uint32(l[1]-1)
-		b.AddEdge(u, v)
+	for i, l := range links {
+		u, v := l[0], l[1]
+		b.AddEdge(uint32(u), uint32(v))
 		metres := math.Hypot(float64(at[u][0]-at[v][0]), float64(at[u][1]-at[v][1]))
-		millis := uint32(max(1, metres*3600/[]float64{90, 60, 40, 25}[rng.n(4)]))
+		millis := uint32(max(1, math.Round(metres*3600/[]float64{90, 60, 40, 25}[classes[i]])))
 		w = append(w, millis, millis)
 	}
-	g, err := b.Build()
-	if err != nil {
+	if g, err = b.Build(); err != nil {
 		t.Fatal(err)
 	}
 	return g, w
@@ -152,18 +184,22 @@ func TestJam(t *testing.T) {
 	}
 }
 
-// The same on real roads, with turns.
+// The same on the real roads of Monaco, with turns; with ASHLAR_FULL=1 and ASHLAR_ROADS, a
+// folder with road networks, on others too.
 func TestRealRoads(t *testing.T) {
-	if os.Getenv("ASHLAR_FULL") == "" || os.Getenv("ASHLAR_ROADS") == "" {
-		t.Skip("needs ASHLAR_FULL=1 and ASHLAR_ROADS, a folder with road networks")
+	networks := map[string]func(testing.TB) (*Graph, []uint32){"monaco": monaco}
+	turns := []string{"monaco"}
+	if os.Getenv("ASHLAR_FULL") != "" && os.Getenv("ASHLAR_ROADS") != "" {
+		networks["new-york"], networks["moscow"] = newYork, moscow
+		turns = append(turns, "osm-baltimore")
 	}
-	for name, load := range map[string]func(testing.TB) (*Graph, []uint32){"new-york": newYork, "moscow": moscow, "monaco": monaco} {
+	for name, load := range networks {
 		t.Run(name, func(t *testing.T) {
 			g, w := load(t)
 			checkJam(t, g, w)
 		})
 	}
-	for _, place := range []string{"osm-monaco", "osm-baltimore"} {
+	for _, place := range turns {
 		t.Run(place+"-turns", func(t *testing.T) { checkRestrictions(t, place) })
 	}
 }
