@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"io/fs"
-	"path/filepath"
+	"math/rand/v2"
 	"runtime"
 
 	"github.com/ashlar-go/ashlar/internal/vfs"
@@ -510,31 +509,15 @@ func (t *Topology) ReadMetric(r io.Reader) (*Metric, error) {
 }
 
 // WriteFile writes a [Topology] or a [Metric] to a file, in one step that a crash cannot
-// tear: under another name first, synced, then renamed. Only one caller at a time may
-// write a path.
-func WriteFile(path string, x io.WriterTo) error {
-	fsys := vfs.OS
-	tmp := path + ".tmp"
-	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// tear: under another name first, synced, then renamed. Of several writers of a path at
+// the same time one is the last, and the file is whole always. A writer that is killed
+// leaves a file "PATH.x.tmp", with some digits for x.
+func WriteFile(path string, x io.WriterTo) error { return writeFile(vfs.OS, path, x) }
+
+func writeFile(fsys vfs.FS, path string, x io.WriterTo) error {
+	tmp := fmt.Sprintf("%s.%016x.tmp", path, rand.Uint64())
+	return vfs.Replace(fsys, path, tmp, func(f vfs.File) error {
+		_, err := x.WriteTo(io.NewOffsetWriter(f, 0))
 		return err
-	}
-	f, err := fsys.Create(tmp)
-	if err != nil {
-		return err
-	}
-	_, err = x.WriteTo(io.NewOffsetWriter(f, 0))
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = fsys.Rename(tmp, path)
-	}
-	if err != nil {
-		_ = fsys.Remove(tmp) // the first error is the one to tell
-		return err
-	}
-	return fsys.SyncDir(filepath.Dir(path))
+	})
 }

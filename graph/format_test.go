@@ -8,7 +8,10 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+
+	"github.com/ashlar-go/ashlar/internal/vfs"
 )
 
 func small(t testing.TB) (*Topology, *Metric, []byte, []byte) {
@@ -340,5 +343,84 @@ func TestGolden(t *testing.T) {
 				t.Fatal(s, u, got, want, err)
 			}
 		}
+	}
+}
+
+// A power cut at any call of the writing of a second file leaves the first or the second,
+// whole, and once the second was promised, that one.
+func TestWriteFilePowerCut(t *testing.T) {
+	const path = "/maps/town"
+	var files [2]*Topology
+	var sums [2]uint64
+	for i := range files {
+		g, weights, _, err := Generate(4, 4, uint64(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[i] = hierarchy(t, g, weights).Topology()
+		sums[i] = files[i].Fingerprint()
+	}
+	if sums[0] == sums[1] {
+		t.Fatal("two towns with one fingerprint")
+	}
+	for cut := 1; ; cut++ {
+		sim := vfs.NewSim()
+		if err := errors.Join(sim.MkdirAll("/maps"), writeFile(sim, path, files[0])); err != nil {
+			t.Fatal(err)
+		}
+		sim.CutAt(cut)
+		done := writeFile(sim, path, files[1]) == nil
+		for seed := range uint64(30) {
+			b, err := vfs.ReadFile(sim.Crash(seed), path, 1<<20)
+			if err != nil {
+				t.Fatalf("cut at call %d, seed %d: %v", cut, seed, err)
+			}
+			got, err := Load(b)
+			if err != nil {
+				t.Fatalf("cut at call %d, seed %d: %v", cut, seed, err)
+			}
+			if f := got.Fingerprint(); f != sums[1] && (done || f != sums[0]) {
+				t.Fatalf("cut at call %d, seed %d: fingerprint %x of %x, promised %v", cut, seed, f, sums, done)
+			}
+		}
+		if done {
+			if cut < 5 {
+				t.Fatalf("only %d calls: has it lost its syncs?", cut-1)
+			}
+			return
+		}
+	}
+}
+
+// Several writers of one path never make a file that is none.
+func TestWriteFileTwice(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "town")
+	g, weights, _, err := Generate(6, 6, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	topo := hierarchy(t, g, weights).Topology()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 10 {
+				if err := WriteFile(path, topo); err != nil {
+					t.Error(err)
+					return
+				}
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := Load(b); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if left, err := filepath.Glob(path + ".*"); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v", left, err)
 	}
 }

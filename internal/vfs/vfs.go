@@ -102,11 +102,21 @@ func WriteFile(fsys FS, name string, data []byte) error {
 	if err := fsys.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	return Replace(fsys, name, tmp, func(f File) error {
+		_, err := f.WriteAt(data, 0)
+		return err
+	})
+}
+
+// Replace does the same with what write writes, under a name tmp in the same
+// directory that must be free. Callers with different ones may replace a name at the
+// same time: one of them is the last.
+func Replace(fsys FS, name, tmp string, write func(File) error) error {
 	f, err := fsys.Create(tmp)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(data, 0)
+	err = write(f)
 	if err == nil {
 		err = f.Sync()
 	}
