@@ -44,7 +44,7 @@ type box struct{ low, high [3]float32 }
 
 // NewLocator returns a locator for the nodes of g that have coordinates, and the arcs
 // whose ends both have. It wraps [ErrInvalid] in its error if there are none. It takes
-// some 40 bytes for a node and 8 for an arc, and a second for a million arcs.
+// some 30 bytes for a node and 6 for an arc, and half a second for a million arcs.
 func NewLocator(g *Graph) (*Locator, error) {
 	l := &Locator{g: g, at: make([]vec, g.Nodes())}
 	var nodes, arcs []uint32

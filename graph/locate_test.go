@@ -2,7 +2,9 @@ package graph
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"runtime"
 	"testing"
 
 	"github.com/ashlar-go/ashlar/geohash"
@@ -160,4 +162,57 @@ func TestLocatorRefuses(t *testing.T) {
 	if _, _, err := l.Node(0, 0, func(NodeID) bool { return false }); !errors.Is(err, ErrNotFound) {
 		t.Errorf("none counts: %v", err)
 	}
+}
+
+// BenchmarkLocator makes locators of networks of three sizes, and looks for places in them.
+func BenchmarkLocator(b *testing.B) {
+	for _, side := range []int{40, 127, 400} {
+		g, _, _, err := Generate(side, side, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var l *Locator
+		b.Run(fmt.Sprintf("New/nodes=%d", g.Nodes()), func(b *testing.B) {
+			before := heapBytes()
+			for b.Loop() {
+				if l, err = NewLocator(g); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(heapBytes()-before)/float64(g.Nodes()+g.Arcs()), "B/node+arc")
+		})
+		if l == nil {
+			continue
+		}
+		rng := splitmix(1)
+		near := func() (lat, lon float64) {
+			lat, lon, _ = g.Coord(NodeID(rng.n(g.Nodes())))
+			return lat + 0.0003, lon + 0.0002
+		}
+		b.Run(fmt.Sprintf("Node/nodes=%d", g.Nodes()), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				lat, lon := near()
+				if _, _, err := l.Node(lat, lon, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(fmt.Sprintf("Arc/nodes=%d", g.Nodes()), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				lat, lon := near()
+				if _, _, err := l.Arc(lat, lon, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func heapBytes() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

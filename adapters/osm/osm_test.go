@@ -561,12 +561,22 @@ func BenchmarkReadPBF(b *testing.B) {
 		}
 	}
 	b.SetBytes(int64(len(file)))
+	var n *Network
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
 	for range b.N {
-		n, err := ReadPBF(context.Background(), bytes.NewReader(file), nil)
+		var err error
+		n, err = ReadPBF(context.Background(), bytes.NewReader(file), nil)
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.ReportMetric(float64(len(n.Nodes)), "nodes")
-		b.ReportMetric(float64(len(n.Ways)), "arcs")
 	}
+	b.ReportMetric(float64(len(n.Nodes)), "nodes")
+	b.ReportMetric(float64(len(n.Ways)), "arcs")
+	b.ReportMetric(float64(heap()-before)/float64(len(n.Nodes)), "B/node")
 }

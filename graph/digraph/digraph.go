@@ -87,7 +87,7 @@ type Options struct {
 // A Graph is a directed graph in memory. It is safe for concurrent use by multiple
 // goroutines. Use [New]: the zero Graph is not ready.
 //
-// A node takes some 120 bytes and a link some 60, beside what its keys hold.
+// A node with one link to it takes some 160 bytes with a key of 8.
 type Graph[K comparable] struct {
 	acyclic bool
 

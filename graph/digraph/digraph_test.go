@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -327,4 +328,30 @@ func BenchmarkLink(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkMemory makes threads of replies, and tells what a reply takes: a node and a
+// link.
+func BenchmarkMemory(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("nodes=%d", n), func(b *testing.B) {
+			var g *Graph[int]
+			before := heapBytes()
+			for b.Loop() {
+				g = New[int](&Options{Acyclic: true})
+				for k := 1; k < n; k++ {
+					_, _ = g.Link(k/3, k)
+				}
+			}
+			b.ReportMetric(float64(heapBytes()-before)/float64(n), "B/reply")
+			runtime.KeepAlive(g)
+		})
+	}
+}
+
+func heapBytes() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
